@@ -560,6 +560,10 @@ pub trait Store:
     /// Which schema it has by now: a node of a newer program may have brought it forward since this one began.
     async fn schema(&self) -> Result<Schema, StoreError>;
 
+    /// Shuts out the programs that know no schema as new as this program does, so that the store may keep what they cannot read: what nodes
+    /// write from then on; `false`, with nothing changed, where the schema is newer than this program.
+    async fn finish_upgrade(&self) -> Result<bool, StoreError>;
+
     /// Proves that the store answers and can commit.
     async fn ready(&self) -> Result<(), StoreError>;
 }

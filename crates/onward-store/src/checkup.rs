@@ -85,6 +85,13 @@ pub(crate) const RULES: &[(&str, &str)] = &[
              AND NOT EXISTS (SELECT 1 FROM rendition_bodies b WHERE b.delivery = d.id)",
     ),
     (
+        "a copy has the parts that it is put together with",
+        "SELECT b.delivery AS flaw FROM rendition_bodies b JOIN deliveries d ON d.id = b.delivery
+             LEFT JOIN (SELECT transfer, month, count(*) AS n FROM rendition_parts GROUP BY transfer, month) p
+                 ON p.transfer = d.transfer AND p.month = b.month
+             WHERE b.parts IS NOT NULL AND b.parts > coalesce(p.n, 0)",
+    ),
+    (
         "a transfer that waits for a person still has its message",
         "SELECT h.transfer AS flaw FROM holds h WHERE h.closed IS NULL
              AND NOT EXISTS (SELECT 1 FROM message_bodies b WHERE b.transfer = h.transfer)",

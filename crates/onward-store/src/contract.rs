@@ -10,6 +10,7 @@ pub(crate) mod erasing;
 pub(crate) mod evidence;
 pub(crate) mod keeping;
 pub(crate) mod leasing;
+pub(crate) mod letters;
 pub(crate) mod lifecycle;
 pub(crate) mod operations;
 pub(crate) mod people;
@@ -125,6 +126,10 @@ macro_rules! every_contract {
             people_go_when_nothing_was_recorded_about_them_since,
             rows_go_when_they_are_over,
             a_plan_is_carried_out_once,
+        );
+        $crate::contract::every_contract!($open, letters:
+            a_letter_is_read_whole_in_every_copy,
+            a_letter_stays_as_long_as_a_copy_of_it,
         );
         $crate::contract::every_contract!($open, leasing:
             leases_follow_their_model,

@@ -2,6 +2,7 @@
 
 pub(crate) mod alerts;
 mod clients;
+pub(crate) mod copies;
 mod erasing;
 mod log;
 pub(crate) mod operations;
@@ -27,7 +28,7 @@ pub(crate) use log::{
 pub(crate) use reporting::{add_figure, held_person, reported, reported_copy, reported_transfer};
 
 use crate::columns::{Columns, Corrupt};
-use crate::sealing::{Keychain, Place, Unread};
+use crate::sealing::{Digest, Keychain, Place, Unread};
 use crate::stored::micros;
 
 /// In place of a text that was erased.
@@ -151,6 +152,11 @@ pub(crate) fn rendition(
         body: keys.open(of_rendition("body", &id), &columns.get::<Vec<u8>>("body")?)?,
         html: opened(columns, keys, of_rendition("html", &id))?,
     })
+}
+
+/// Of a row with `digest` and `body`.
+pub(crate) fn part(columns: &Columns<'_>) -> Result<(Digest, Vec<u8>), Corrupt> {
+    Ok((columns.get("digest")?, columns.get("body")?))
 }
 
 /// Where content of a copy is sealed.

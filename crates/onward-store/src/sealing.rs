@@ -5,6 +5,7 @@
 //! concerns the gateway itself, and one with which names are hashed for searches. A sealed value names its data key, so
 //! that no further column is needed, and is bound to its table, column and row: moved anywhere else it does not open. It is
 //! compressed before where that saves something; lengths tell no more than they did, and nobody can try guesses against them.
+//! What the copies of a transfer carry alike is sealed once, under the same key as they are (`parting`).
 //! Destroying a data key erases everything that was sealed under it, in backups too that do not hold the key.
 //!
 //! Nonces are random (96 bits, made by the library's one type for it). A data key seals far fewer than 2^32 values, the
@@ -14,14 +15,16 @@ mod cipher;
 mod entry;
 mod keychain;
 mod packing;
+mod parting;
 mod ring;
 mod vault;
 
 use std::fmt;
 
-pub(crate) use cipher::{DataKey, KeyId, key_of, key_of_text};
+pub(crate) use cipher::{DataKey, KeyId, Packed, key_of, key_of_text};
 pub(crate) use entry::{Sealed, opened, sealed_entry};
 pub(crate) use keychain::{Keychain, Unread, Wanted};
+pub(crate) use parting::{Digest, Parting, PartsOf, has_parts};
 pub use ring::{KeyEncryption, KeyRing, RingError};
 pub(crate) use vault::{DataKeyRow, Kind, Vault};
 

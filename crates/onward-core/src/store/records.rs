@@ -188,7 +188,7 @@ impl DeliveryRecord {
 }
 
 /// What a recipient may read. Its `Debug` names the delivery only.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct StoredRendition {
     /// The delivery.
     pub delivery: DeliveryId,
@@ -304,6 +304,12 @@ impl Schema {
     #[must_use]
     pub fn is_newer(&self) -> bool {
         self.stored > self.known
+    }
+
+    /// Whether a program may serve on it that knows less than this one. Until none may, nothing is kept that such a one could not read.
+    #[must_use]
+    pub fn lets_earlier_serve(&self) -> bool {
+        self.oldest_program.is_none_or(|oldest| oldest < self.known)
     }
 
     /// Whether this program may serve on it, once it has taken the steps that it knows.

@@ -36,10 +36,19 @@ pub struct Serve {
 
 /// Makes the store, or brings its schema up to date.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  onward migrate --config gateway.toml")]
+#[command(after_help = "Examples:
+  onward migrate --config gateway.toml
+  onward migrate --finish --config gateway.toml
+
+After an upgrade the store keeps nothing yet that programs of before cannot read, where its steps let them serve: so that they may go on
+beside this one, and that it may be gone back to them. --finish ends that. What waits for it: a letter that several recipients get is kept
+once.")]
 pub struct Migrate {
     #[command(flatten)]
     config: ConfigArgs,
+    /// Programs older than this one serve no more: none runs, and none will. There is no way back but a backup
+    #[arg(long)]
+    finish: bool,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -111,17 +120,31 @@ pub(super) async fn migrate(command: &Migrate, terminal: &mut Terminal) -> Outco
         StoreUrl::Sqlite(path) => path.display().to_string(),
         StoreUrl::Postgres(url) => url.to_string(),
     };
+    if command.finish && !store.finish_upgrade().await? {
+        return Err(Failure::usage(
+            "the store is newer than this program, which cannot finish the upgrade: the newest program can",
+        ));
+    }
     let schema = store.schema().await?;
     let is_newer = schema.is_newer();
     if command.json {
         let state = if is_newer { "newer" } else { "up-to-date" };
-        terminal.json(&json!({ "store": place, "state": state, "schema": schema.stored, "known": schema.known }));
+        let (oldest, finished) = (schema.oldest_program, !schema.lets_earlier_serve());
+        terminal.json(&json!({
+            "store": place, "state": state, "schema": schema.stored, "known": schema.known, "oldest_program": oldest,
+            "finished": finished,
+        }));
     } else if is_newer {
         let word = terminal.paint(Style::Yellow, "newer than this program");
         terminal.say(format_args!("{word}: {place}, schema {}; this program knows {}", schema.stored, schema.known));
     } else {
         let word = terminal.paint(Style::Green, "up to date");
         terminal.say(format_args!("{word}: {place}, schema {}", schema.stored));
+        if let Some(oldest) = schema.oldest_program.filter(|_| schema.lets_earlier_serve()) {
+            terminal.say(format_args!(
+                "Programs that know schema {oldest} can serve on it as well. When none will any more: onward migrate --finish"
+            ));
+        }
     }
     Ok(Exit::Done)
 }

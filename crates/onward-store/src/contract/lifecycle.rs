@@ -469,9 +469,14 @@ fn with_its_row(mut message: Acceptance) -> Acceptance {
     message
 }
 
+/// The rule about what was taken out of copies.
+pub(crate) const PARTS: &str = "a copy has the parts that it is put together with";
+
 /// Fills the store, and gives damage to it as SQL, each with the rules of a checkup that must tell it afterwards. No row that is left
 /// contradicts another.
 pub(crate) async fn losses(store: &Shared) -> Vec<(String, Vec<&'static str>)> {
+    let letter = with_its_row(super::letters::with_letter(3));
+    assert_eq!(store.accept(letter).await, Ok(Accepted::New));
     let mut copies = Vec::new();
     for n in 1..3 {
         let mut message = with_its_row(acceptance(n));
@@ -499,6 +504,7 @@ pub(crate) async fn losses(store: &Shared) -> Vec<(String, Vec<&'static str>)> {
     };
     let adds_up = "accepted = delivered + pending + parked + ended";
     vec![
+        ("DELETE FROM rendition_parts".to_owned(), vec![PARTS]),
         (without_copy(copies[0].1), vec!["every copy that left by the audit log is there"]),
         (without_transfer(copies[1]), vec!["every acceptance of the audit log has its transfer", adds_up]),
     ]

@@ -14,22 +14,22 @@ use super::session;
 use super::transfers;
 use super::work::Work;
 use crate::columns::Columns;
+use crate::rows::copies::PackedAcceptance;
 use crate::rows::{self, Origin};
 use crate::sealing::{KeyId, Keychain};
 use crate::stored::{json, micros, micros_opt, month};
 
 /// The keys decide by insertion: what finds its place taken is a repeat (20007, 20008) of what took it, also when both came at
 /// once to two nodes. The outcomes are in the order of the acceptances.
-pub(super) async fn all<'j>(work: &mut Work<'j>, acceptances: &[&'j Acceptance]) -> Result<Vec<Accepted>, Failure> {
-    if acceptances.is_empty() {
-        return Ok(Vec::new());
-    }
-    let unknown = without_repeats(work, acceptances).await?;
-    let whose: Vec<Whose<'_>> = unknown.iter().map(|a| Whose::of(a.transfer.patient.as_ref(), a.transfer.id)).collect();
-    let at = acceptances[0].transfer.received;
+pub(super) async fn all<'j>(work: &mut Work<'j>, messages: &[&'j PackedAcceptance]) -> Result<Vec<Accepted>, Failure> {
+    let Some(first) = messages.first() else { return Ok(Vec::new()) };
+    let unknown = without_repeats(work, messages).await?;
+    let transfers = unknown.iter().map(|message| &message.acceptance.transfer);
+    let whose: Vec<Whose<'_>> = transfers.map(|t| Whose::of(t.patient.as_ref(), t.id)).collect();
+    let at = first.acceptance.transfer.received;
     let mut new: Vec<Sealed<'_>> = Vec::with_capacity(unknown.len());
-    for (acceptance, key) in unknown.into_iter().zip(work.client().keys_of(&whose, at).await?) {
-        new.push(sealed(work.client(), acceptance, key)?);
+    for (message, key) in unknown.into_iter().zip(work.client().keys_of(&whose, at).await?) {
+        new.push(sealed(work.client(), message, key)?);
     }
     let inserted = insert(work, &mut new).await?;
     new.retain(|sealed| inserted.contains(&sealed.acceptance.transfer.id.0));
@@ -43,11 +43,12 @@ pub(super) async fn all<'j>(work: &mut Work<'j>, acceptances: &[&'j Acceptance])
     let is_new = |acceptance: &Acceptance| inserted.contains(&acceptance.transfer.id.0);
     let accepted: Vec<&Acceptance> = new.iter().map(|sealed| sealed.acceptance).collect();
     let any_successor = lifecycle::lock_successors(work.client(), &accepted).await?;
-    let mut outcomes = Vec::with_capacity(acceptances.len());
-    for acceptance in acceptances {
+    let mut outcomes = Vec::with_capacity(messages.len());
+    for message in messages {
+        let acceptance = &message.acceptance;
         if is_new(acceptance) {
             replace(work, acceptance, any_successor).await?;
-            queue(work, acceptance);
+            queue(work, message);
             outcomes.push(Accepted::New);
         } else {
             outcomes.push(earlier(work, acceptance).await?);
@@ -64,20 +65,25 @@ struct Sealed<'j> {
     body: Vec<u8>,
 }
 
-fn sealed<'j>(c: &Keyed, acceptance: &'j Acceptance, key: KeyId) -> Result<Sealed<'j>, Failure> {
+fn sealed<'j>(c: &Keyed, message: &'j PackedAcceptance, key: KeyId) -> Result<Sealed<'j>, Failure> {
+    let acceptance = &message.acceptance;
     let (transfer, keys) = (&acceptance.transfer, c.keys());
     let id = transfer.id.to_string();
     Ok(Sealed {
         acceptance,
         reply: keys.seal_text(key, rows::of_transfer("reply", &id), &json(&transfer.reply))?,
         response: keys.seal(key, rows::of_transfer("response", &id), &transfer.response)?,
-        body: keys.seal(key, rows::of_message(&id), &transfer.body)?,
+        body: keys.seal_packed(key, rows::of_message(&id), &message.body)?,
     })
 }
 
 /// Those that are not known to be repeats. A repeat must not leave a new key of somebody who was erased; two who come at once are told
 /// apart by insertion.
-async fn without_repeats<'j>(work: &Work<'_>, acceptances: &[&'j Acceptance]) -> Result<Vec<&'j Acceptance>, Failure> {
+async fn without_repeats<'j>(
+    work: &Work<'_>,
+    messages: &[&'j PackedAcceptance],
+) -> Result<Vec<&'j PackedAcceptance>, Failure> {
+    let acceptances: Vec<&Acceptance> = messages.iter().map(|message| &message.acceptance).collect();
     let each =
         |value: fn(&NewTransfer) -> Option<&str>| acceptances.iter().map(|a| value(&a.transfer)).collect::<Vec<_>>();
     let known: Vec<Uuid> = session::all(
@@ -99,7 +105,8 @@ async fn without_repeats<'j>(work: &Work<'_>, acceptances: &[&'j Acceptance]) ->
     .iter()
     .map(|row| Columns::of("transfers", row).parsed("id"))
     .collect::<Result<_, _>>()?;
-    Ok(acceptances.iter().copied().filter(|acceptance| !known.contains(&acceptance.transfer.id.0)).collect())
+    let is_unknown = |message: &&PackedAcceptance| !known.contains(&message.acceptance.transfer.id.0);
+    Ok(messages.iter().copied().filter(is_unknown).collect())
 }
 
 /// A later version takes the place of what it replaces; one that comes after what replaces it ends.
@@ -118,7 +125,8 @@ async fn replace<'j>(work: &mut Work<'j>, acceptance: &'j Acceptance, any_succes
     Ok(())
 }
 
-fn queue<'j>(work: &mut Work<'j>, acceptance: &'j Acceptance) {
+fn queue<'j>(work: &mut Work<'j>, message: &'j PackedAcceptance) {
+    let acceptance = &message.acceptance;
     let transfer = &acceptance.transfer;
     let origin = Arc::new(Origin {
         transfer: transfer.id,
@@ -127,9 +135,7 @@ fn queue<'j>(work: &mut Work<'j>, acceptance: &'j Acceptance) {
         created: transfer.received,
         behind: None,
     });
-    for delivery in &acceptance.deliveries {
-        work.queue(&origin, delivery);
-    }
+    work.queue_packed(&origin, message);
     work.audit(&acceptance.audit);
     work.count(1, usize::from(acceptance.hold.is_some()));
 }

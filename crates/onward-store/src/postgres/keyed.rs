@@ -1,7 +1,7 @@
 //! A connection with the store's keys, for one transaction: what it reads is opened, what it writes is sealed. Rows are read with the
 //! keys that are at hand; what they lack is looked up together, and they are read again.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::failure::Failure;
 use super::session::{self, Session};
 use crate::columns::Columns;
 use crate::rows;
-use crate::sealing::{DataKey, DataKeyRow, KeyId, Keychain, Kind, Unread, Vault, Wanted};
+use crate::sealing::{DataKey, DataKeyRow, Digest, KeyId, Keychain, Kind, PartsOf, Unread, Vault, Wanted};
 use crate::stored::micros;
 
 /// The connection with its open transaction, and the keys.
@@ -121,14 +121,16 @@ impl Keyed {
     }
 
     async fn fetch(&self, wanted: &HashSet<Wanted>) -> Result<(), Failure> {
-        let (mut ids, mut people) = (Vec::new(), BTreeMap::new());
+        let (mut ids, mut people, mut parts) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         for wanted in wanted {
             match wanted {
                 Wanted::Key(id) => ids.push(*id),
                 Wanted::Person(index) => drop(people.insert(index.clone(), Vec::new())),
+                Wanted::Parts(of) => drop(parts.insert(*of, Vec::new())),
             }
         }
         self.load(&ids).await?;
+        self.fetch_parts(parts).await?;
         if people.is_empty() {
             return Ok(());
         }
@@ -146,6 +148,25 @@ impl Keyed {
         for (index, rows) in &people {
             self.keys.give_person(index, rows)?;
         }
+        Ok(())
+    }
+
+    async fn fetch_parts(&self, mut parts: BTreeMap<PartsOf, Vec<(Digest, Vec<u8>)>>) -> Result<(), Failure> {
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let transfers: Vec<Uuid> = parts.keys().map(|of| of.transfer.0).collect();
+        let months: BTreeSet<i64> = parts.keys().map(|of| of.month).collect();
+        let sql =
+            "SELECT transfer, month, digest, body FROM rendition_parts WHERE transfer = ANY($1) AND month = ANY($2)";
+        for row in session::all(self, sql, &[&transfers, &months.into_iter().collect::<Vec<_>>()]).await? {
+            let columns = Columns::of("rendition_parts", &row);
+            let of = PartsOf { transfer: columns.parsed("transfer")?, month: columns.count("month")? };
+            if let Some(found) = parts.get_mut(&of) {
+                found.push(rows::part(&columns)?);
+            }
+        }
+        parts.into_iter().for_each(|(of, found)| self.keys.give_parts(of, found));
         Ok(())
     }
 

@@ -43,6 +43,7 @@ mod tests;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use deadpool_postgres::Pool;
@@ -68,6 +69,7 @@ pub use connect::address_problem;
 pub use open::OpenError;
 
 use crate::query::Dialect;
+use crate::rows::copies::{PackedAcceptance, have_parts};
 use crate::rows::resending::Again;
 use crate::sealing::{KeyEncryption, Vault};
 use crate::stored::{micros, month};
@@ -127,6 +129,8 @@ struct Shared {
     writes: Pool,
     reads: Pool,
     partitions: Partitions,
+    /// Whether parts may be taken out of copies, as far as is known: once they may, they always may.
+    parts: AtomicBool,
     vault: Arc<Vault>,
     lease_clock: LeaseClock,
 }
@@ -180,12 +184,22 @@ impl PostgresStore {
         open::seal_stragglers(&reads, &vault).await?;
         let partitions = Partitions::default();
         partitions.make(&reads, &[month(now), month(now + AHEAD)]).await?;
-        let shared = Arc::new(Shared { writes, reads, partitions, vault, lease_clock });
+        let parts = AtomicBool::new(false);
+        let shared = Arc::new(Shared { writes, reads, partitions, parts, vault, lease_clock });
         Ok(Self { writers: Writers::start(&shared), shared, clock })
     }
 
     async fn read<I, T>(&self, input: I, look: Look<I, T>) -> Result<T, StoreError> {
         readers::run(&self.shared.reads, &self.shared.vault, input, look).await
+    }
+
+    /// Whether parts may be taken out of copies.
+    async fn may_part(&self) -> Result<bool, StoreError> {
+        let known = &self.shared.parts;
+        if !known.load(Ordering::Relaxed) {
+            known.store(self.read((), |c, ()| deliveries::may_part(c).boxed()).await?, Ordering::Relaxed);
+        }
+        Ok(known.load(Ordering::Relaxed))
     }
 }
 
@@ -198,7 +212,8 @@ impl fmt::Debug for PostgresStore {
 #[async_trait]
 impl Store for PostgresStore {
     async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError> {
-        self.writers.accept(acceptance).await
+        let may_part = have_parts(&acceptance.deliveries) && self.may_part().await?;
+        self.writers.accept(PackedAcceptance::of(acceptance, &self.shared.vault, may_part)).await
     }
 
     async fn audit(&self, rows: Vec<AuditRow>) -> Result<(), StoreError> {
@@ -605,6 +620,10 @@ impl Store for PostgresStore {
 
     async fn schema(&self) -> Result<Schema, StoreError> {
         self.read((), |c, ()| open::schema(c, open::MIGRATIONS.len()).boxed()).await
+    }
+
+    async fn finish_upgrade(&self) -> Result<bool, StoreError> {
+        self.writers.run((), |work, ()| open::finish(work.client(), open::MIGRATIONS.len()).boxed()).await
     }
 
     async fn ready(&self) -> Result<(), StoreError> {

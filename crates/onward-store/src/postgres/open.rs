@@ -47,6 +47,8 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration::new(include_str!("../../schema/postgres/0026_work.sql"), 23),
     Migration::new(include_str!("../../schema/postgres/0027_retraced.sql"), 23),
     Migration::new(include_str!("../../schema/postgres/0028_retraceable.sql"), 23),
+    Migration::new(include_str!("../../schema/postgres/0029_parts.sql"), 23),
+    Migration::new(include_str!("../../schema/postgres/0030_parted.sql"), 23),
 ];
 /// The table of the version.
 const VERSION: &str = "onward_schema";
@@ -249,7 +251,8 @@ async fn step(
     }
     if found >= RECORDED {
         let oldest = i64::try_from(step.oldest_program).expect("few steps");
-        let record = "INSERT INTO onward_programs (id, oldest) VALUES (1, $1) ON CONFLICT (id) DO UPDATE SET oldest = excluded.oldest";
+        let record = "INSERT INTO onward_programs AS p (id, oldest) VALUES (1, $1)
+             ON CONFLICT (id) DO UPDATE SET oldest = greatest(p.oldest, excluded.oldest)";
         session::execute(c, record, &[&oldest]).await?;
     }
     session::execute(c, "UPDATE onward_schema SET version = version + 1 WHERE id = 1", &[]).await?;
@@ -286,6 +289,17 @@ pub(super) async fn schema(c: &Client, known: usize) -> Result<Schema, Failure> 
     Ok(Schema { stored, known, oldest_program })
 }
 
+/// Shuts out the programs that know fewer versions than so many; `false` where there are more.
+pub(super) async fn finish(c: &Client, known: usize) -> Result<bool, Failure> {
+    if schema(c, known).await?.is_newer() {
+        return Ok(false);
+    }
+    let oldest = i64::try_from(known).expect("few steps");
+    let sql = "UPDATE onward_programs SET oldest = greatest(oldest, $1) WHERE id = 1";
+    session::execute(c, sql, &[&oldest]).await?;
+    Ok(true)
+}
+
 /// Seals what nodes of the previous program have written plain since the schema was brought forward; as a rule nothing. Their old rows
 /// stay in the tables' files until the server's own VACUUM.
 pub(super) async fn seal_stragglers(pool: &Pool, vault: &Arc<Vault>) -> Result<(), OpenError> {
@@ -302,7 +316,7 @@ pub(super) async fn is_there(pool: &Pool) -> Result<bool, OpenError> {
     Ok(there)
 }
 
-async fn has_table(c: &Client, name: &str) -> Result<bool, Failure> {
+pub(super) async fn has_table(c: &Client, name: &str) -> Result<bool, Failure> {
     const THERE: &str = "SELECT table_name FROM information_schema.tables
         WHERE table_schema = current_schema() AND table_name = $1::text";
     Ok(session::first(c, THERE, &[&name]).await?.is_some())

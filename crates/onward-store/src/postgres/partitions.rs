@@ -9,7 +9,7 @@ use deadpool_postgres::Pool;
 use super::failure::Failure;
 use super::session::{self, Session};
 
-const PARTITIONED: [&str; 2] = ["message_bodies", "rendition_bodies"];
+const PARTITIONED: [&str; 3] = ["message_bodies", "rendition_bodies", "rendition_parts"];
 
 /// The months whose partitions are known to be there.
 #[derive(Default)]

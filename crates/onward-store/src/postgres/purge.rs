@@ -10,7 +10,7 @@ use onward_core::store::retention::{BodyClass, DueMonth, Purged};
 
 use super::failure::Failure;
 use super::work::Work;
-use super::{DIALECT, PostgresStore, session};
+use super::{DIALECT, PostgresStore, open, session};
 use crate::columns::Columns;
 use crate::retention::{due_month, table};
 
@@ -115,6 +115,52 @@ async fn attempt(store: &PostgresStore, class: BodyClass, month: i64, audit: &[A
     }
 }
 
+/// The parts of the copies of a month, which go and stay with them.
+struct Parts {
+    partition: String,
+    aside: String,
+    put_aside: String,
+    month: i64,
+}
+
+/// `None` for a class without parts, and for a month of before there were any.
+async fn parts_of(c: &Client, class: BodyClass, month: i64) -> Result<Option<Parts>, Failure> {
+    let partition = format!("rendition_parts_{month}");
+    if class != BodyClass::Renditions || !open::has_table(c, &partition).await? {
+        return Ok(None);
+    }
+    let aside = format!("{partition}_kept");
+    let put_aside = format!(
+        "INSERT INTO {aside} SELECT p.* FROM {partition} p WHERE p.transfer IN (
+             SELECT d.transfer FROM rendition_bodies_{month}_kept b JOIN deliveries d ON d.id = b.delivery) ON CONFLICT DO NOTHING"
+    );
+    Ok(Some(Parts { partition, aside, put_aside, month }))
+}
+
+impl Parts {
+    /// Behind the locks of the copies, as for whoever writes or reads one.
+    fn lock(&self) -> String {
+        let Self { partition, .. } = self;
+        format!(
+            "LOCK TABLE ONLY rendition_parts IN ACCESS EXCLUSIVE MODE; LOCK TABLE {partition} IN ACCESS EXCLUSIVE MODE;"
+        )
+    }
+
+    /// Drops the month's parts, but for those of so many copies that were put aside.
+    async fn replace(&self, c: &Client, copies: u64) -> Result<(), Failure> {
+        let Self { partition, aside, month, .. } = self;
+        if copies == 0 {
+            return Ok(c.batch_execute(&format!("DROP TABLE {partition}; DROP TABLE {aside}")).await?);
+        }
+        c.batch_execute(&format!(
+            "DROP TABLE {partition}; ALTER TABLE {aside} RENAME TO {partition};
+             ALTER TABLE rendition_parts ATTACH PARTITION {partition} FOR VALUES IN ({month})"
+        ))
+        .await?;
+        Ok(())
+    }
+}
+
 async fn replace(c: &Client, class: BodyClass, month: i64) -> Result<Purged, Failure> {
     let (table, owner, stays) = (table(class), owner(class), stays(class));
     let (partition, aside) = (format!("{table}_{month}"), format!("{table}_{month}_kept"));
@@ -131,16 +177,24 @@ async fn replace(c: &Client, class: BodyClass, month: i64) -> Result<Purged, Fai
         "INSERT INTO {aside} SELECT b.* FROM {partition} b JOIN ({stays}) s ON b.{owner} = s.id ON CONFLICT DO NOTHING"
     );
     c.batch_execute(&format!("CREATE TABLE {aside} (LIKE {partition} INCLUDING ALL); {put_aside}")).await?;
+    let parts = parts_of(c, class, month).await?;
+    if let Some(Parts { partition, aside, put_aside, .. }) = &parts {
+        c.batch_execute(&format!("CREATE TABLE {aside} (LIKE {partition} INCLUDING ALL); {put_aside}")).await?;
+    }
     // From here on nobody reads or writes the month, and whoever places a legal hold, opens a hold of a message or sends a copy again waits.
     // The bodies come first, as for whoever accepts.
     let holds = if class == BodyClass::Messages { "LOCK TABLE holds IN SHARE MODE;" } else { "" };
     c.batch_execute(&format!(
         "LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE; LOCK TABLE {partition} IN ACCESS EXCLUSIVE MODE;
-         {holds} LOCK TABLE legal_holds IN SHARE MODE"
+         {}{holds} LOCK TABLE legal_holds IN SHARE MODE",
+        parts.as_ref().map_or_else(String::new, Parts::lock)
     ))
     .await?;
     // What has been decided meanwhile; what was put aside and need not stay any more goes another time.
     c.batch_execute(&put_aside).await?;
+    if let Some(parts) = &parts {
+        c.batch_execute(&parts.put_aside).await?;
+    }
     let kept = c.query_one(format!("SELECT count(*) AS n FROM {aside}").as_str(), &[]).await?;
     let kept: u64 = Columns::of("bodies", &kept).count("n")?;
     let place = if kept == 0 {
@@ -151,5 +205,8 @@ async fn replace(c: &Client, class: BodyClass, month: i64) -> Result<Purged, Fai
         )
     };
     c.batch_execute(&format!("DROP TABLE {partition}; {place}")).await?;
+    if let Some(parts) = parts {
+        parts.replace(c, kept).await?;
+    }
     Ok(Purged { removed: (found.due + found.kept).saturating_sub(kept), kept, dropped: kept == 0 })
 }

@@ -59,7 +59,7 @@ async fn note<'j>(work: &mut Work<'j>, retrace: &'j Retrace) -> Result<bool, Fai
         Retraced::Sent { endings, copy } => {
             lifecycle::end_copies(work, endings, retrace.at).await?;
             let origin = transfers::origin(work.client(), transfer, retrace.at).await?;
-            work.queue(&origin, copy);
+            work.queue_together(&origin, std::slice::from_ref(copy)).await?;
         }
     }
     work.audit(&retrace.audit);

@@ -5,6 +5,7 @@
 mod cluster;
 mod encrypted;
 mod failover;
+mod letters;
 mod locking;
 mod passing;
 mod plans;

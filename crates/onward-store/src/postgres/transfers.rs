@@ -218,9 +218,7 @@ pub(super) async fn release_hold<'j>(work: &mut Work<'j>, release: &'j Release) 
     )
     .await?;
     let origin = origin(work.client(), transfer, release.at).await?;
-    for delivery in &release.deliveries {
-        work.queue(&origin, delivery);
-    }
+    work.queue_together(&origin, &release.deliveries).await?;
     work.audit(&release.audit);
     Ok(true)
 }

@@ -3,6 +3,7 @@
 //! time, and always as the last lock: two transactions cannot wait for each other there.
 
 use std::borrow::Cow;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use deadpool_postgres::Pool;
@@ -13,26 +14,37 @@ use uuid::Uuid;
 use super::failure::Failure;
 use super::keyed::{Keyed, Whose};
 use super::session;
-use super::{Shared, audit};
+use super::{Shared, audit, deliveries};
 use crate::columns::Columns;
-use crate::rows::{self, Origin};
-use crate::sealing::KeyId;
+use crate::rows::Origin;
+use crate::rows::copies::{PackedAcceptance, PackedCopy, SealedCopy, SealedPart, have_parts, packed};
+use crate::sealing::PartsOf;
 use crate::stored::{json, micros, month, stored_count};
 
 /// A copy to be queued.
 struct Queued<'j> {
     origin: Arc<Origin>,
     delivery: &'j NewDelivery,
+    packed: Content<'j>,
     /// Not an error when its identifier is there already.
     once: bool,
 }
 
-/// What is sealed of a copy.
-struct SealedCopy {
-    body: Vec<u8>,
-    html: Option<Vec<u8>>,
-    card: Option<Vec<u8>>,
-    disclosure: String,
+/// What is to be sealed of a copy.
+enum Content<'j> {
+    Own(PackedCopy),
+    Lent(&'j PackedCopy),
+}
+
+impl Deref for Content<'_> {
+    type Target = PackedCopy;
+
+    fn deref(&self) -> &PackedCopy {
+        match self {
+            Self::Own(packed) => packed,
+            Self::Lent(packed) => packed,
+        }
+    }
 }
 
 /// A copy to be queued and what is sealed of it.
@@ -73,12 +85,38 @@ impl<'j> Work<'j> {
 
     /// Queues a copy, due at once.
     pub(super) fn queue(&mut self, origin: &Arc<Origin>, delivery: &'j NewDelivery) {
-        self.queued.push(Queued { origin: Arc::clone(origin), delivery, once: false });
+        let packed = Content::Own(PackedCopy::whole(delivery));
+        self.queued.push(Queued { origin: Arc::clone(origin), delivery, packed, once: false });
     }
 
     /// The same unless its identifier is there already.
     pub(super) fn queue_once(&mut self, origin: &Arc<Origin>, delivery: &'j NewDelivery) {
-        self.queued.push(Queued { origin: Arc::clone(origin), delivery, once: true });
+        let packed = Content::Own(PackedCopy::whole(delivery));
+        self.queued.push(Queued { origin: Arc::clone(origin), delivery, packed, once: true });
+    }
+
+    /// Queues copies together, so that what they have in common is kept once.
+    pub(super) async fn queue_together(
+        &mut self,
+        origin: &Arc<Origin>,
+        copies: &'j [NewDelivery],
+    ) -> Result<(), Failure> {
+        let of = PartsOf { transfer: origin.transfer, month: month(origin.created) };
+        let may_part = have_parts(copies) && deliveries::may_part(self.client()).await?;
+        let packed = packed(of, copies, self.keyed.keys().vault(), may_part);
+        for (delivery, packed) in copies.iter().zip(packed) {
+            let packed = Content::Own(packed);
+            self.queued.push(Queued { origin: Arc::clone(origin), delivery, packed, once: false });
+        }
+        Ok(())
+    }
+
+    /// The same of a message that was packed before.
+    pub(super) fn queue_packed(&mut self, origin: &Arc<Origin>, message: &'j PackedAcceptance) {
+        for (delivery, packed) in message.acceptance.deliveries.iter().zip(&message.copies) {
+            let packed = Content::Lent(packed);
+            self.queued.push(Queued { origin: Arc::clone(origin), delivery, packed, once: false });
+        }
     }
 
     /// Refuses what must see every copy while some of this batch are not written yet.
@@ -146,19 +184,9 @@ impl<'j> Work<'j> {
         let Some(first) = self.queued.first() else { return Ok(Vec::new()) };
         let origins = self.queued.iter().map(|copy| &copy.origin);
         let whose: Vec<Whose<'_>> = origins.map(|origin| Whose::of(origin.patient.as_ref(), origin.transfer)).collect();
-        let keys = self.keyed.keys_of(&whose, first.origin.created).await?;
-        self.queued.iter().zip(keys).map(|(copy, key)| self.sealed(copy.delivery, key)).collect()
-    }
-
-    fn sealed(&self, delivery: &NewDelivery, key: KeyId) -> Result<SealedCopy, Failure> {
-        let (id, keys) = (delivery.id.to_string(), self.keyed.keys());
-        let seal = |column, plain: &[u8]| keys.seal(key, rows::of_rendition(column, &id), plain);
-        Ok(SealedCopy {
-            body: seal("body", &delivery.body)?,
-            html: delivery.html.as_ref().map(|html| seal("html", html)).transpose()?,
-            card: delivery.card.as_ref().map(|card| seal("card", card)).transpose()?,
-            disclosure: keys.seal_text(key, rows::of_disclosure(&id), &delivery.disclosure)?,
-        })
+        let ids = self.keyed.keys_of(&whose, first.origin.created).await?;
+        let keys = self.keyed.keys();
+        self.queued.iter().zip(ids).map(|(copy, key)| Ok(copy.packed.sealed(keys, key, copy.delivery)?)).collect()
     }
 
     /// The first free position of the log and the first free sequence of copies. Whoever has them keeps everybody else waiting until
@@ -190,11 +218,32 @@ impl<'j> Work<'j> {
         let bodies: Vec<&[u8]> = copies.iter().map(|(_, sealed)| sealed.body.as_slice()).collect();
         let pages: Vec<Option<&[u8]>> = copies.iter().map(|(_, sealed)| sealed.html.as_deref()).collect();
         let cards: Vec<Option<&[u8]>> = copies.iter().map(|(_, sealed)| sealed.card.as_deref()).collect();
+        let parts: Vec<Option<i64>> = copies.iter().map(|(copy, _)| copy.packed.parts).collect();
         session::execute(
             self.client(),
-            "INSERT INTO rendition_bodies (delivery, month, media_type, body, html, card)
-             SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bytea[], $5::bytea[], $6::bytea[])",
-            &[&ids, &months, &media_types, &bodies, &pages, &cards],
+            "INSERT INTO rendition_bodies (delivery, month, media_type, body, html, card, parts)
+             SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bytea[], $5::bytea[], $6::bytea[], $7::bigint[])",
+            &[&ids, &months, &media_types, &bodies, &pages, &cards, &parts],
+        )
+        .await?;
+        self.keep_parts(copies).await
+    }
+
+    async fn keep_parts(&self, copies: &[Ready<'_, 'j>]) -> Result<(), Failure> {
+        let parts: Vec<&SealedPart> = copies.iter().flat_map(|(_, sealed)| &sealed.new_parts).collect();
+        if parts.is_empty() {
+            return Ok(());
+        }
+        session::execute(
+            self.client(),
+            "INSERT INTO rendition_parts (transfer, month, digest, body)
+             SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bytea[], $4::bytea[]) ON CONFLICT DO NOTHING",
+            &[
+                &parts.iter().map(|part| part.of.transfer.0).collect::<Vec<_>>(),
+                &parts.iter().map(|part| part.of.month).collect::<Vec<_>>(),
+                &parts.iter().map(|part| part.digest.as_slice()).collect::<Vec<_>>(),
+                &parts.iter().map(|part| part.body.as_slice()).collect::<Vec<_>>(),
+            ],
         )
         .await?;
         Ok(())
@@ -242,7 +291,7 @@ impl<'j> Work<'j> {
                 &copies.iter().map(|copy| json(&copy.delivery.endpoint)).collect::<Vec<_>>(),
                 &copies.iter().map(|copy| copy.delivery.correlation_id.as_deref()).collect::<Vec<_>>(),
                 &copies.iter().map(|copy| copy.delivery.workflow.as_ref().map(|w| w.as_str())).collect::<Vec<_>>(),
-                &copies.iter().map(|copy| stored_count(copy.delivery.body.len() as u64)).collect::<Vec<_>>(),
+                &copies.iter().map(|copy| copy.packed.body_bytes).collect::<Vec<_>>(),
                 &copies.iter().map(|copy| copy.delivery.acknowledgement_awaited).collect::<Vec<_>>(),
                 &each(|copy| copy.basis.as_str()),
                 &created,

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use onward_core::store::{Acceptance, Accepted, StoreError};
+use onward_core::store::{Accepted, StoreError};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::failure::Failure;
 use super::work::Work;
 use super::{Shared, accept};
+use crate::rows::copies::PackedAcceptance;
 
 /// Writers, each with a connection while it works.
 pub(super) const WRITERS: usize = 4;
@@ -58,9 +59,9 @@ impl Writers {
     }
 
     /// Accepts a message, together with others that wait.
-    pub(super) async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError> {
+    pub(super) async fn accept(&self, message: PackedAcceptance) -> Result<Accepted, StoreError> {
         let (answer, answered) = oneshot::channel();
-        self.send(Job::Accept(Box::new((acceptance, answer)))).await?;
+        self.send(Job::Accept(Box::new((message, answer)))).await?;
         answered.await.unwrap_or_else(|_| Err(ended()))
     }
 
@@ -79,18 +80,14 @@ fn ended() -> StoreError {
 }
 
 enum Job {
-    Accept(Box<(Acceptance, oneshot::Sender<Result<Accepted, StoreError>>)>),
+    Accept(Box<(PackedAcceptance, oneshot::Sender<Result<Accepted, StoreError>>)>),
     Other(Box<dyn Operation>),
 }
 
 impl Job {
     fn bytes(&self) -> usize {
         match self {
-            Self::Accept(job) => {
-                let copies = job.0.deliveries.iter();
-                job.0.transfer.body.len()
-                    + copies.map(|copy| copy.body.len() + copy.html.as_ref().map_or(0, Vec::len)).sum::<usize>()
-            }
+            Self::Accept(job) => job.0.bytes(),
             Self::Other(_) => 0,
         }
     }
@@ -239,12 +236,12 @@ async fn attempt(shared: &Shared, jobs: &[Job]) -> Result<Vec<Accepted>, Failure
 }
 
 async fn run<'j>(work: &mut Work<'j>, jobs: &'j [Job]) -> Result<Vec<Accepted>, Failure> {
-    let mut acceptances = Vec::new();
+    let mut messages = Vec::new();
     for job in jobs {
         match job {
-            Job::Accept(job) => acceptances.push(&job.0),
+            Job::Accept(job) => messages.push(&job.0),
             Job::Other(operation) => operation.run(work).await?,
         }
     }
-    accept::all(work, &acceptances).await
+    accept::all(work, &messages).await
 }

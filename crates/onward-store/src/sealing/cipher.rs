@@ -15,6 +15,9 @@ use super::{KeyFault, Place, Redacted};
 const PLAIN: u8 = 1;
 /// The same of a value that was compressed before. The version is authenticated like the rest of the head.
 const PACKED: u8 = 2;
+/// The same two of a text whose parts are kept elsewhere (`parting`).
+const PARTED: u8 = 3;
+const PARTED_AND_PACKED: u8 = 4;
 const HEAD: usize = 1 + 16;
 const TAG: usize = 16;
 
@@ -79,6 +82,40 @@ impl Cipher {
     }
 }
 
+/// A value made ready to be sealed under whichever key: compressed where that makes it smaller.
+pub(crate) struct Packed {
+    behind_room: Vec<u8>,
+}
+
+impl Packed {
+    pub(crate) fn of(plain: &[u8]) -> Self {
+        Self::as_either(PLAIN, PACKED, plain)
+    }
+
+    /// Of what is left of a text whose parts were taken out.
+    pub(crate) fn of_rest(rest: &[u8]) -> Self {
+        Self::as_either(PARTED, PARTED_AND_PACKED, rest)
+    }
+
+    fn as_either(as_it_is: u8, packed: u8, plain: &[u8]) -> Self {
+        let mut room = [0; HEAD + NONCE_LEN];
+        room[0] = packed;
+        let behind_room = pack_behind(&room, plain, TAG).unwrap_or_else(|| {
+            room[0] = as_it_is;
+            let mut value = Vec::with_capacity(room.len() + plain.len() + TAG);
+            value.extend_from_slice(&room);
+            value.extend_from_slice(plain);
+            value
+        });
+        Self { behind_room }
+    }
+
+    /// How many there are to be sealed.
+    pub(crate) fn bytes(&self) -> usize {
+        self.behind_room.len()
+    }
+}
+
 /// A data key, unwrapped for as long as one business transaction lasts.
 pub(crate) struct DataKey {
     id: KeyId,
@@ -92,24 +129,30 @@ impl DataKey {
 
     /// The value, sealed for its place; compressed where that makes it smaller.
     pub(crate) fn seal(&self, place: Place<'_>, plain: &[u8]) -> Result<Vec<u8>, KeyFault> {
-        let mut front = [0; HEAD + NONCE_LEN];
-        front[1..HEAD].copy_from_slice(self.id.0.as_bytes());
-        front[0] = PACKED;
-        if let Some(packed) = pack_behind(&front, plain) {
-            return self.cipher.seal_in_place(HEAD, &place.associated_data(), packed);
-        }
-        front[0] = PLAIN;
-        self.cipher.seal(&front[..HEAD], &place.associated_data(), plain)
+        self.seal_in_place(place, Packed::of(plain).behind_room)
     }
 
-    /// The value that was sealed for this place.
+    /// The same of what was made ready before.
+    pub(crate) fn seal_packed(&self, place: Place<'_>, packed: &Packed) -> Result<Vec<u8>, KeyFault> {
+        let mut own = Vec::with_capacity(packed.behind_room.len() + TAG);
+        own.extend_from_slice(&packed.behind_room);
+        self.seal_in_place(place, own)
+    }
+
+    /// Of what stands behind room for head and nonce, with its form in the first byte.
+    fn seal_in_place(&self, place: Place<'_>, mut value: Vec<u8>) -> Result<Vec<u8>, KeyFault> {
+        value[1..HEAD].copy_from_slice(self.id.0.as_bytes());
+        self.cipher.seal_in_place(HEAD, &place.associated_data(), value)
+    }
+
+    /// The value that was sealed for this place; of a text whose parts were taken out ([`is_parted`]) what is left of it.
     pub(crate) fn open(&self, place: Place<'_>, sealed: &[u8]) -> Result<Vec<u8>, KeyFault> {
         if key_of(sealed) != Some(self.id) {
             return Err(KeyFault::DoesNotOpen);
         }
         let mut value = self.cipher.open(HEAD, &place.associated_data(), sealed)?;
         match sealed.first() {
-            Some(&PACKED) => unpack(&value).ok_or(KeyFault::DoesNotOpen),
+            Some(&PACKED | &PARTED_AND_PACKED) => unpack(&value).ok_or(KeyFault::DoesNotOpen),
             _ => Ok(std::mem::take(&mut *value)),
         }
     }
@@ -125,10 +168,16 @@ impl fmt::Debug for DataKey {
 pub(crate) fn key_of(sealed: &[u8]) -> Option<KeyId> {
     let (head, rest) = sealed.split_at_checked(HEAD)?;
     let id = Uuid::from_slice(head.get(1..)?).ok()?;
-    (matches!(head[0], PLAIN | PACKED) && rest.len() >= NONCE_LEN + TAG).then_some(KeyId(id))
+    (matches!(head[0], PLAIN | PACKED | PARTED | PARTED_AND_PACKED) && rest.len() >= NONCE_LEN + TAG)
+        .then_some(KeyId(id))
 }
 
-/// The same of a value in a column of text.
+/// Whether parts were taken out of what is sealed.
+pub(crate) fn is_parted(sealed: &[u8]) -> bool {
+    matches!(sealed.first(), Some(&PARTED | &PARTED_AND_PACKED))
+}
+
+/// The data key of a sealed value in a column of text.
 pub(crate) fn key_of_text(sealed: &str) -> Option<KeyId> {
     key_of(&STANDARD.decode(sealed).ok()?)
 }

@@ -10,7 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use onward_core::NhsNumber;
 
-use super::cipher::{DataKey, KeyId, key_of};
+use super::cipher::{DataKey, KeyId, Packed, is_parted, key_of};
+use super::parting::{self, Digest, PartsOf};
 use super::vault::{DataKeyRow, Vault};
 use super::{KeyFault, Place};
 use crate::columns::Corrupt;
@@ -22,6 +23,8 @@ pub(crate) enum Wanted {
     Key(KeyId),
     /// All rows of the person of this index.
     Person(String),
+    /// All parts of the copies of a transfer and month.
+    Parts(PartsOf),
 }
 
 /// Why a sealed row could not be read or made.
@@ -66,6 +69,8 @@ struct Held {
     /// `None` for a key that is destroyed.
     keys: HashMap<KeyId, Option<Arc<DataKey>>>,
     people: HashMap<String, Person>,
+    /// Sealed.
+    parts: HashMap<PartsOf, HashMap<Digest, Arc<[u8]>>>,
 }
 
 /// The keys that a transaction has at hand.
@@ -150,11 +155,45 @@ impl Keychain {
         Ok(STANDARD.encode(self.seal(key, place, plain.as_bytes())?))
     }
 
-    /// What was sealed for this place; [`Unread::Erased`] when its key was destroyed.
+    /// Takes the parts of a transfer and month as they are stored: all that there are.
+    pub(crate) fn give_parts(&self, of: PartsOf, rows: impl IntoIterator<Item = (Digest, Vec<u8>)>) {
+        let parts = rows.into_iter().map(|(digest, sealed)| (digest, sealed.into())).collect();
+        self.held().parts.insert(of, parts);
+    }
+
+    /// What was sealed for this place, put together where parts of it are kept elsewhere; [`Unread::Erased`] when its key was destroyed.
     pub(crate) fn open(&self, place: Place<'_>, sealed: &[u8]) -> Result<Vec<u8>, Unread> {
+        let corrupt = || Corrupt::at(place.table, place.column);
+        let opened = self.opened(place, sealed)?;
+        if !is_parted(sealed) {
+            return Ok(opened);
+        }
+        let read = parting::Read::of(&opened).ok_or_else(corrupt)?;
+        Ok(read.whole(|digest| self.part(read.of, digest))?.ok_or_else(corrupt)?)
+    }
+
+    fn opened(&self, place: Place<'_>, sealed: &[u8]) -> Result<Vec<u8>, Unread> {
         let corrupt = || Corrupt::at(place.table, place.column);
         let key = self.key(key_of(sealed).ok_or_else(corrupt)?)?;
         Ok(key.open(place, sealed).map_err(|_| corrupt())?)
+    }
+
+    fn part(&self, of: PartsOf, digest: &Digest) -> Result<Vec<u8>, Unread> {
+        let sealed = match self.held().parts.get(&of) {
+            Some(parts) => parts.get(digest).cloned().ok_or_else(|| Corrupt::at("rendition_parts", "digest"))?,
+            None => return Err(Unread::Wanted(Wanted::Parts(of))),
+        };
+        self.opened(of_part(&part_name(of, digest)), &sealed)
+    }
+
+    /// A part, sealed.
+    pub(crate) fn seal_part(&self, key: KeyId, of: PartsOf, digest: &Digest, part: &Packed) -> Result<Vec<u8>, Unread> {
+        self.seal_packed(key, of_part(&part_name(of, digest)), part)
+    }
+
+    /// What was made ready before, sealed for its place.
+    pub(crate) fn seal_packed(&self, key: KeyId, place: Place<'_>, packed: &Packed) -> Result<Vec<u8>, Unread> {
+        Ok(self.key(key)?.seal_packed(place, packed)?)
     }
 
     /// The same for a column of text.
@@ -163,4 +202,13 @@ impl Keychain {
         let plain = self.open(place, &STANDARD.decode(sealed).map_err(|_| corrupt())?)?;
         Ok(String::from_utf8(plain).map_err(|_| corrupt())?)
     }
+}
+
+fn part_name(of: PartsOf, digest: &Digest) -> String {
+    format!("{}/{}/{}", of.transfer, of.month, hex::encode(digest))
+}
+
+/// Where a part is sealed.
+fn of_part(name: &str) -> Place<'_> {
+    Place::new("rendition_parts", "body", name)
 }

@@ -20,18 +20,20 @@ thread_local! {
     static UNPACK: RefCell<Option<Decompressor<'static>>> = RefCell::new(Decompressor::new().ok());
 }
 
-/// The value as one Zstandard frame (RFC 8878) that tells its size, behind these bytes; `None` where that saves less than a sixteenth. It
+/// The value as one Zstandard frame (RFC 8878) that tells its size, behind these bytes and with so much room behind it; `None` where that saves less than a sixteenth. It
 /// is written where it will be sealed, so that nothing of it is left to be copied; a frame that is not sealed is wiped.
-pub(super) fn pack_behind(front: &[u8], plain: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn pack_behind(front: &[u8], plain: &[u8], room_behind: usize) -> Option<Vec<u8>> {
     if !(LEAST..=MOST).contains(&plain.len()) {
         return None;
     }
-    let mut packed = Cursor::new(Vec::with_capacity(front.len() + compress_bound(plain.len())));
+    let mut packed = Cursor::new(Vec::with_capacity(front.len() + compress_bound(plain.len()) + room_behind));
     packed.get_mut().extend_from_slice(front);
     packed.set_position(front.len() as u64);
     let length = PACK.with_borrow_mut(|compressor| compressor.as_mut()?.compress_to_buffer(plain, &mut packed).ok());
     let mut frame = packed.into_inner();
     if length.is_some_and(|length| length < plain.len() - plain.len() / 16) {
+        // It may have to wait: what was set aside for the worst case need not wait with it.
+        frame.shrink_to(frame.len() + room_behind);
         return Some(frame);
     }
     // With whatever an attempt that failed has left behind its end.
@@ -57,7 +59,7 @@ mod tests {
             part in proptest::collection::vec(any::<u8>(), 1..300), times in 1_usize..400
         ) {
             let plain = part.repeat(times);
-            if let Some(packed) = pack_behind(b"front", &plain) {
+            if let Some(packed) = pack_behind(b"front", &plain, 16) {
                 let packed = packed.strip_prefix(b"front").expect("behind the front");
                 prop_assert!(packed.len() < plain.len());
                 prop_assert_eq!(unpack(packed), Some(plain));
@@ -73,12 +75,12 @@ mod tests {
     #[test]
     fn markup_shrinks_and_noise_stays() {
         let markup: String = (0..600).map(|n| format!("<p class=\"line\">Line {n} of the plan</p>")).collect();
-        let packed = pack_behind(&[], markup.as_bytes()).expect("it shrinks");
+        let packed = pack_behind(&[], markup.as_bytes(), 16).expect("it shrinks");
         assert!(packed.len() * 4 < markup.len(), "{} of {}", packed.len(), markup.len());
         let mut noise = vec![0; 20_000];
         aws_lc_rs::rand::fill(&mut noise).expect("randomness");
-        assert!(pack_behind(&[], &noise).is_none());
-        assert!(pack_behind(&[], b"short").is_none());
+        assert!(pack_behind(&[], &noise, 16).is_none());
+        assert!(pack_behind(&[], b"short", 16).is_none());
     }
 
     #[test]

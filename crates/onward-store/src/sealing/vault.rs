@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use aws_lc_rs::hmac;
-use onward_core::NhsNumber;
+use onward_core::{NhsNumber, TransferId};
 use uuid::Uuid;
 
 use super::cipher::{DataKey, KeyId, Secret, fresh};
@@ -85,6 +85,12 @@ impl Vault {
     /// The keyed form of a digest of content: equal contents are found, guessed ones are not confirmed.
     pub(crate) fn keyed(&self, digest: &[u8; 32]) -> [u8; 32] {
         self.digest("content", digest)
+    }
+
+    /// By what a part of a transfer's copies is found. Another one in another transfer, so that nobody can tell from the store that two
+    /// people were sent the same.
+    pub(crate) fn part(&self, transfer: TransferId, content: &[u8]) -> [u8; 32] {
+        self.digest(&format!("part of {transfer}"), content)
     }
 
     fn digest(&self, what: &str, value: &[u8]) -> [u8; 32] {

@@ -4,32 +4,61 @@ use jiff::Timestamp;
 use onward_core::audit::AuditRow;
 use onward_core::store::{DeliveryQuery, DeliveryRecord, NewDelivery, Step, StoredRendition, Transition};
 use onward_core::{DeliveryId, TransferId};
-use rusqlite::{Row, params, params_from_iter};
+use rusqlite::{Connection, Row, params, params_from_iter};
 
 use super::failure::Failure;
 use super::keyed::Keyed;
 use super::{audit, steps};
 use crate::columns::Columns;
 use crate::query;
+use crate::rows::copies::{PackedCopy, have_parts, packed};
 use crate::rows::{self, DELIVERY, Origin};
-use crate::sealing::{KeyId, key_of_text};
+use crate::sealing::{KeyId, PartsOf, key_of_text};
 use crate::stored::{json, micros, month, stored_count};
 
-/// Queues a copy, due at once; an identifier that is there already is an error.
-pub(super) fn insert(c: &Keyed<'_>, origin: &Origin, delivery: &NewDelivery) -> Result<(), Failure> {
-    queue(c, origin, delivery, "").map(drop)
+/// The version of the schema from which on programs can put copies together from parts.
+const PARTS_SINCE: i64 = 29;
+
+/// Queues copies, due at once; an identifier that is there already is an error. What they have in common is kept once.
+pub(super) fn insert(c: &Keyed<'_>, origin: &Origin, copies: &[NewDelivery]) -> Result<(), Failure> {
+    let of = PartsOf { transfer: origin.transfer, month: month(origin.created) };
+    let may_part = have_parts(copies) && may_part(c)?;
+    insert_packed(c, origin, copies, &packed(of, copies, c.keys().vault(), may_part))
+}
+
+/// The same of copies that were packed before.
+pub(super) fn insert_packed(
+    c: &Keyed<'_>,
+    origin: &Origin,
+    copies: &[NewDelivery],
+    packed: &[PackedCopy],
+) -> Result<(), Failure> {
+    copies.iter().zip(packed).try_for_each(|(copy, packed)| queue(c, origin, copy, packed, ""))
+}
+
+/// Whether no program may serve that could not read a copy without its parts.
+pub(super) fn may_part(c: &Connection) -> Result<bool, Failure> {
+    let sql = "SELECT 1 FROM onward_programs WHERE id = 1 AND oldest >= ?";
+    Ok(c.prepare_cached(sql)?.exists([PARTS_SINCE])?)
 }
 
 /// Queues a copy unless its identifier is there already.
 pub(super) fn insert_once(c: &Keyed<'_>, origin: &Origin, delivery: &NewDelivery) -> Result<(), Failure> {
-    queue(c, origin, delivery, "ON CONFLICT (id) DO NOTHING").map(drop)
+    queue(c, origin, delivery, &PackedCopy::whole(delivery), "ON CONFLICT (id) DO NOTHING")
 }
 
-fn queue(c: &Keyed<'_>, origin: &Origin, delivery: &NewDelivery, conflict: &str) -> Result<bool, Failure> {
+fn queue(
+    c: &Keyed<'_>,
+    origin: &Origin,
+    delivery: &NewDelivery,
+    packed: &PackedCopy,
+    conflict: &str,
+) -> Result<(), Failure> {
     let id = delivery.id.to_string();
     let transfer = origin.transfer.to_string();
     let key = c.key_of_transfer(origin.patient.as_ref(), origin.transfer, origin.created)?;
     let patient = c.keys().index(origin.patient.as_ref());
+    let sealed = packed.sealed(c.keys(), key, delivery)?;
     let inserted = c
         .prepare_cached(&format!(
             "INSERT INTO deliveries (id, transfer, lane, sender, patient, kind, recipient, recipient_name, endpoint,
@@ -50,34 +79,35 @@ fn queue(c: &Keyed<'_>, origin: &Origin, delivery: &NewDelivery, conflict: &str)
             micros(origin.created),
             delivery.correlation_id,
             delivery.workflow.as_ref().map(|workflow| workflow.as_str()),
-            stored_count(delivery.body.len() as u64),
+            packed.body_bytes,
             delivery.acknowledgement_awaited,
             delivery.basis,
             micros(origin.created),
             micros(origin.created),
-            c.seal_text(key, rows::of_disclosure(&id), &delivery.disclosure)?,
+            sealed.disclosure,
             delivery.notice.map(|notice| notice.of.to_string()),
             delivery.notice.map(|notice| notice.why.as_str()),
         ])?;
     if inserted == 0 {
-        return Ok(false);
+        return Ok(());
     }
-    let seal = |column, plain: &[u8]| c.seal(key, rows::of_rendition(column, &id), plain);
-    let html = delivery.html.as_ref().map(|html| seal("html", html)).transpose()?;
-    let card = delivery.card.as_ref().map(|card| seal("card", card)).transpose()?;
     c.prepare_cached(
-        "INSERT INTO rendition_bodies (delivery, month, media_type, body, html, card) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO rendition_bodies (delivery, month, media_type, body, html, card, parts) VALUES (?, ?, ?, ?, ?, ?, ?)",
     )?
     .execute(params![
         id,
         month(origin.created),
         delivery.media_type,
-        seal("body", &delivery.body)?,
-        html,
-        card
+        sealed.body,
+        sealed.html,
+        sealed.card,
+        packed.parts
     ])?;
-    keep_version(c, delivery.id, origin.created)?;
-    Ok(true)
+    for part in &sealed.new_parts {
+        c.prepare_cached("INSERT OR IGNORE INTO rendition_parts (transfer, month, digest, body) VALUES (?, ?, ?, ?)")?
+            .execute(params![transfer, part.of.month, part.digest, part.body])?;
+    }
+    keep_version(c, delivery.id, origin.created)
 }
 
 /// The data key of a copy: that of its disclosure.

@@ -67,6 +67,16 @@ impl<'c> Keyed<'c> {
                     .collect::<Result<Vec<_>, Failure>>()?;
                 Ok(self.keys.give_person(index, &found)?)
             }
+            Wanted::Parts(of) => {
+                let found = self
+                    .prepare_cached("SELECT digest, body FROM rendition_parts WHERE transfer = ? AND month = ?")?
+                    .query_and_then(params![of.transfer.to_string(), of.month], |row| {
+                        Ok(rows::part(&Columns::of("rendition_parts", row))?)
+                    })?
+                    .collect::<Result<Vec<_>, Failure>>()?;
+                self.keys.give_parts(*of, found);
+                Ok(())
+            }
         }
     }
 

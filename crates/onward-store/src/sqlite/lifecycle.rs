@@ -339,7 +339,7 @@ fn end_copy(c: &Keyed<'_>, ending: &Ending, told: &mut Told, at: Timestamp) -> R
             // Whoever should not have got it is not told about whom it was.
             origin.patient = None;
         }
-        deliveries::insert(c, &origin, notice)?;
+        deliveries::insert(c, &origin, std::slice::from_ref(notice))?;
     }
     Ok(true)
 }

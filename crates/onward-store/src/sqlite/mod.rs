@@ -37,6 +37,7 @@ mod tests;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -64,6 +65,7 @@ use readers::{READERS, Readers};
 use writer::Writer;
 
 use crate::query::{Dialect, Value};
+use crate::rows::copies::{PackedAcceptance, have_parts};
 use crate::rows::resending::Again;
 use crate::sealing::{KeyEncryption, Vault};
 
@@ -97,6 +99,8 @@ pub struct SqliteStore {
     readers: Readers,
     writer: Writer,
     vault: Arc<Vault>,
+    /// Whether parts may be taken out of copies, as far as is known: once they may, they always may.
+    parts: AtomicBool,
     path: PathBuf,
     clock: Arc<dyn Clock>,
     _lock: Option<open::Lock>,
@@ -145,7 +149,8 @@ impl SqliteStore {
         let readers = (0..READERS).map(|_| open::connect(path, Purpose::Read)).collect::<Result<Vec<_>, _>>()?;
         readers.iter().chain([&writer]).try_for_each(open::opened)?;
         let writer = Writer::start(writer).map_err(OpenError::Thread)?;
-        Ok(Self { readers: Readers::new(readers), writer, vault, path: path.to_owned(), clock, _lock: lock })
+        let (readers, parts) = (Readers::new(readers), AtomicBool::new(false));
+        Ok(Self { readers, writer, vault, parts, path: path.to_owned(), clock, _lock: lock })
     }
 
     /// Runs the operation in a transaction of the writer, with the store's keys.
@@ -166,6 +171,15 @@ impl SqliteStore {
     {
         let vault = Arc::clone(&self.vault);
         self.readers.run(move |c| reads(&Keyed::new(c, vault))).await
+    }
+
+    /// Whether parts may be taken out of copies.
+    async fn may_part(&self) -> Result<bool, StoreError> {
+        if !self.parts.load(Ordering::Relaxed) {
+            let may = self.read(|c| deliveries::may_part(c)).await?;
+            self.parts.store(may, Ordering::Relaxed);
+        }
+        Ok(self.parts.load(Ordering::Relaxed))
     }
 
     /// Carries the log over into the database and cuts it; `false` when a reader was busy all the while.
@@ -191,7 +205,9 @@ impl fmt::Debug for SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError> {
-        self.write(move |c| transfers::accept(c, &acceptance)).await
+        let may_part = have_parts(&acceptance.deliveries) && self.may_part().await?;
+        let packed = PackedAcceptance::of(acceptance, &self.vault, may_part);
+        self.write(move |c| transfers::accept(c, &packed)).await
     }
 
     async fn audit(&self, rows: Vec<AuditRow>) -> Result<(), StoreError> {
@@ -585,6 +601,10 @@ impl Store for SqliteStore {
 
     async fn schema(&self) -> Result<Schema, StoreError> {
         self.read(|c| open::schema(c, MIGRATIONS.len())).await
+    }
+
+    async fn finish_upgrade(&self) -> Result<bool, StoreError> {
+        self.write(|c| open::finish(c, MIGRATIONS.len())).await
     }
 
     async fn ready(&self) -> Result<(), StoreError> {

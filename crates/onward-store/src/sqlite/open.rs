@@ -54,6 +54,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration::new(include_str!("../../schema/sqlite/0026_waiting.sql"), 25),
     Migration::new(include_str!("../../schema/sqlite/0027_work.sql"), 25),
     Migration::new(include_str!("../../schema/sqlite/0028_retraced.sql"), 25),
+    Migration::new(include_str!("../../schema/sqlite/0029_parts.sql"), 25),
 ];
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 7;
@@ -284,6 +285,17 @@ pub(super) fn schema(connection: &Connection, known: usize) -> Result<Schema, Fa
     Ok(Schema { stored, known, oldest_program })
 }
 
+/// Shuts out the programs that know fewer versions than so many; `false` where there are more.
+pub(super) fn finish(connection: &Connection, known: usize) -> Result<bool, Failure> {
+    if schema(connection, known)?.is_newer() {
+        return Ok(false);
+    }
+    connection
+        .prepare_cached("UPDATE onward_programs SET oldest = max(oldest, ?) WHERE id = 1")?
+        .execute([stored_version(known)])?;
+    Ok(true)
+}
+
 /// The store is open: whichever connection closes last carries the log over, as after every orderly end.
 pub(super) fn opened(connection: &Connection) -> Result<(), OpenError> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
@@ -311,7 +323,7 @@ pub(super) fn migrate(
             sealed |= migrate::seal_words(&transaction, encryption, now)?;
         }
         if current >= RECORDED {
-            let record = "INSERT INTO onward_programs (id, oldest) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET oldest = excluded.oldest";
+            let record = "INSERT INTO onward_programs (id, oldest) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET oldest = max(oldest, excluded.oldest)";
             transaction.execute(record, [stored_version(step.oldest_program)])?;
         }
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;

@@ -157,8 +157,15 @@ fn people(c: &Keyed<'_>, before: Timestamp, due: &mut Vec<DuePerson>) -> Result<
     Ok(held)
 }
 
+/// Removes the parts of copies of a month `?` whose content is gone.
+const PARTS_OF_NOBODY: &str = "DELETE FROM rendition_parts AS p WHERE p.month = ? AND NOT EXISTS (
+    SELECT 1 FROM deliveries d JOIN rendition_bodies b ON b.delivery = d.id WHERE d.transfer = p.transfer AND b.month = p.month)";
+
 fn purge_month(c: &Keyed<'_>, class: BodyClass, month: i64, rows: &[AuditRow]) -> Result<Purged, Failure> {
     let removed = c.prepare_cached(&retention::removal(class))?.execute([month])?;
+    if class == BodyClass::Renditions {
+        c.prepare_cached(PARTS_OF_NOBODY)?.execute([month])?;
+    }
     let left = format!("SELECT count(*) FROM {} WHERE month = ?", retention::table(class));
     let kept: i64 = c.prepare_cached(&left)?.query_row([month], |row| row.get(0))?;
     audit::append(c, rows)?;

@@ -58,7 +58,7 @@ fn note(c: &Keyed<'_>, retrace: &Retrace) -> Result<bool, Failure> {
         Retraced::Sent { endings, copy } => {
             lifecycle::end_copies(c, endings, at)?;
             let origin = transfers::origin(c, transfer, at)?;
-            deliveries::insert(c, &origin, copy)?;
+            deliveries::insert(c, &origin, std::slice::from_ref(copy))?;
         }
     }
     audit::append(c, &retrace.audit)?;

@@ -35,7 +35,7 @@ pub(super) fn take(
             .ok_or_else(|| Failure::corrupt("deliveries", "transfer"))??;
         let origin = transfers::origin(c, transfer, step.at)?;
         for notice in notices {
-            deliveries::insert(c, &origin, notice)?;
+            deliveries::insert(c, &origin, std::slice::from_ref(notice))?;
         }
     }
     audit::append(c, rows)?;

@@ -17,6 +17,7 @@ use crate::contract::{Shared, accept_new, acceptance, at, keys, log, patient, ro
 
 mod erasing;
 mod injection;
+mod letters;
 mod plans;
 mod power_cut;
 mod sealing;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use onward_core::state::RecipientKind;
 use onward_core::store::{
-    Acceptance, Accepted, Closure, HeldTransfer, HoldChange, HoldSeen, NewHold, NewTransfer, OriginalMessage, Release,
+    Accepted, Closure, HeldTransfer, HoldChange, HoldSeen, NewHold, NewTransfer, OriginalMessage, Release,
     SubjectTransfer, TransferRecord,
 };
 use onward_core::{HoldId, NhsNumber, OdsCode, TransferId};
@@ -13,8 +13,9 @@ use super::failure::Failure;
 use super::keyed::Keyed;
 use super::{alerts, audit, deliveries, lifecycle, operations, steps};
 use crate::columns::Columns;
+use crate::rows::copies::PackedAcceptance;
 use crate::rows::{self, CHANGES, EVERY_HOLD, HELD, Origin, TRANSFER};
-use crate::sealing::{KeyId, Keychain, Unread, key_of};
+use crate::sealing::{KeyId, Keychain, Packed, Unread, key_of};
 use crate::stored::{json, micros, micros_opt, month};
 
 /// The data key of a transfer: that of its response.
@@ -31,7 +32,8 @@ pub(super) fn key(c: &Keyed<'_>, transfer: &str) -> Result<KeyId, Failure> {
 }
 
 /// The keys decide before anything is written: the message's two identifiers (20007), then the document's (20008).
-pub(super) fn accept(c: &Keyed<'_>, acceptance: &Acceptance) -> Result<Accepted, Failure> {
+pub(super) fn accept(c: &Keyed<'_>, packed: &PackedAcceptance) -> Result<Accepted, Failure> {
+    let acceptance = &packed.acceptance;
     let transfer = &acceptance.transfer;
     let earlier = match earlier_message(c, transfer)? {
         Some(earlier) => Some(earlier),
@@ -45,7 +47,7 @@ pub(super) fn accept(c: &Keyed<'_>, acceptance: &Acceptance) -> Result<Accepted,
         audit::append(c, std::slice::from_ref(row))?;
         return Ok(earlier);
     }
-    insert(c, transfer)?;
+    insert(c, transfer, &packed.body)?;
     if let Some(predecessor) = transfer.replaces
         && !lifecycle::succeed(c, transfer.id, predecessor, transfer.received)?
     {
@@ -66,9 +68,7 @@ pub(super) fn accept(c: &Keyed<'_>, acceptance: &Acceptance) -> Result<Accepted,
         created: transfer.received,
         behind: None,
     };
-    for delivery in &acceptance.deliveries {
-        deliveries::insert(c, &origin, delivery)?;
-    }
+    deliveries::insert_packed(c, &origin, &acceptance.deliveries, &packed.copies)?;
     if let Some(hold) = &acceptance.hold {
         insert_hold(c, transfer.id, hold, "{}", transfer.received)?;
     }
@@ -111,7 +111,7 @@ fn earlier_document(c: &Keyed<'_>, transfer: &NewTransfer) -> Result<Option<Acce
         .transpose()
 }
 
-fn insert(c: &Keyed<'_>, transfer: &NewTransfer) -> Result<(), Failure> {
+fn insert(c: &Keyed<'_>, transfer: &NewTransfer, body: &Packed) -> Result<(), Failure> {
     let id = transfer.id.to_string();
     let key = c.key_of_transfer(transfer.patient.as_ref(), transfer.id, transfer.received)?;
     c.prepare_cached(
@@ -142,7 +142,7 @@ fn insert(c: &Keyed<'_>, transfer: &NewTransfer) -> Result<(), Failure> {
         transfer.replaces.map(|id| id.to_string()),
         transfer.awaits,
     ])?;
-    let body = c.seal(key, rows::of_message(&id), &transfer.body)?;
+    let body = c.keys().seal_packed(key, rows::of_message(&id), body)?;
     c.prepare_cached("INSERT INTO message_bodies (transfer, month, media_type, body) VALUES (?, ?, ?, ?)")?
         .execute(params![id, month(transfer.received), transfer.media_type, body])?;
     Ok(())
@@ -345,9 +345,7 @@ pub(super) fn release_hold(c: &Keyed<'_>, release: &Release) -> Result<bool, Fai
         transfer.to_string()
     ])?;
     let origin = origin(c, transfer, release.at)?;
-    for delivery in &release.deliveries {
-        deliveries::insert(c, &origin, delivery)?;
-    }
+    deliveries::insert(c, &origin, &release.deliveries)?;
     audit::append(c, &release.audit)?;
     Ok(true)
 }
