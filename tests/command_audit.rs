@@ -82,6 +82,8 @@ const SETTLED: &[Row] = &[
     ("config check", Exit::Done, &[]),
     ("config show", Exit::Done, &[]),
     ("migrate", Exit::Done, &[]),
+    // New stores have nothing to finish: `upgrade_finish` has one that does.
+    ("migrate --finish --yes", Exit::Done, &[]),
     ("directory list", Exit::Done, &[]),
     ("directory show VMH01", Exit::Done, &[]),
     ("directory show VMH99", Exit::No, &[]),

@@ -71,4 +71,5 @@ mod syslog;
 mod token;
 mod traces;
 mod unsent;
+mod upgrading;
 mod witness;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use onward_server::bench::Role;
-use onward_server::cli::Cli;
+use onward_server::cli::{Cli, Exit};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{oneshot, watch};
@@ -218,7 +218,8 @@ impl Process {
 #[expect(clippy::disallowed_methods, reason = "the one word from the test that started this process")]
 pub fn child() {
     if let Ok(config) = std::env::var(CONFIG) {
-        let _ = Cli::parse_from(["onward", "serve", "--config", &config]).run();
+        let exit = Cli::parse_from(["onward", "serve", "--config", &config]).run();
+        assert_eq!(exit, Exit::Done, "the process must not end well when the gateway did not");
     }
     if let Ok(config) = std::env::var(ANSWER) {
         let _ = Cli::parse_from(["onward", "bench", "--answer", &config]).run();

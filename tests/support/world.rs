@@ -509,6 +509,17 @@ allow_plain_loopback = true
         connection.execute_batch(sql).expect("runs");
     }
 
+    /// A number that SQL gives beside the gateway.
+    ///
+    /// # Panics
+    /// When it gives none.
+    #[must_use]
+    pub fn asked(&self, sql: &str) -> i64 {
+        let connection = rusqlite::Connection::open(self.folder().join("onward.db")).expect("opens");
+        connection.busy_timeout(std::time::Duration::from_secs(60)).expect("set");
+        connection.query_row(sql, [], |row| row.get(0)).expect("a number")
+    }
+
     /// How many events of the audit log have this text.
     ///
     /// # Panics

@@ -43,7 +43,7 @@ pub use lifecycle::{
 pub use log::{AuditColumns, AuditContent, AuditHeader, StoredAudit};
 pub use operations::{Approval, ApprovalKind, Backlog, OperationsStore, Queue, Resend, Stuck, StuckQuery, Verdict};
 pub use records::{
-    DeliveryFigure, DeliveryRecord, Figures, FoundTask, HeldTransfer, HoldSeen, OriginalMessage, Schema,
+    DeliveryFigure, DeliveryRecord, Figures, Finish, FoundTask, HeldTransfer, HoldSeen, OriginalMessage, Schema,
     StoredRendition, TransferRecord,
 };
 pub use resending::{Bulk, BulkState, BulkStep, NewBulk, Replay, ResendStore};
@@ -560,9 +560,9 @@ pub trait Store:
     /// Which schema it has by now: a node of a newer program may have brought it forward since this one began.
     async fn schema(&self) -> Result<Schema, StoreError>;
 
-    /// Shuts out the programs that know no schema as new as this program does, so that the store may keep what they cannot read: what nodes
-    /// write from then on; `false`, with nothing changed, where the schema is newer than this program.
-    async fn finish_upgrade(&self) -> Result<bool, StoreError>;
+    /// Shuts out the programs that cannot read what waits for it ([`Schema::waits_for`]): nodes write that from then on. The rows are written
+    /// where this changes anything.
+    async fn finish_upgrade(&self, audit: Vec<AuditRow>) -> Result<Finish, StoreError>;
 
     /// Proves that the store answers and can commit.
     async fn ready(&self) -> Result<(), StoreError>;

@@ -15,6 +15,7 @@ mod response;
 mod subscription;
 mod task;
 
+pub use crate::issue::{Issue, IssueCode, Severity};
 pub use audit::{
     AgentPart, AuditAgent, AuditContent, AuditData, AuditOutcome, AuditPattern, AuditPurpose, Network, Touched,
     audit_event, type_codes,
@@ -22,7 +23,7 @@ pub use audit::{
 pub use capability::{CapabilityContent, capability_statement};
 pub use directory::{HomeContent, healthcare_service, location};
 pub use itk3::{ItkResponse, itk3_response};
-pub use outcome::{Issue, IssueCode, Severity, operation_outcome};
+pub use outcome::operation_outcome;
 pub use response::{ResponseContent, SearchEntry, response_message, searchset};
 pub use subscription::{SubscriptionContent, subscription};
 pub use task::{Concept, Organisation, Parameter, ParameterValue, TaskContent, task};

@@ -4,11 +4,13 @@
 //! This crate refuses to guess: what it cannot read is an error with a place, what it cannot write is a
 //! listed loss. Clinical content never passes through a generated model.
 
+#[cfg(feature = "authored")]
 pub mod authored;
 pub mod bundle;
 pub mod document;
 pub mod elements;
 pub mod heading;
+pub mod issue;
 pub mod itk;
 pub mod message;
 pub mod read;

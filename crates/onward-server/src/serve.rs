@@ -32,6 +32,9 @@ use crate::{api, in_force, listener};
 /// How long open requests and attempts may take to finish at the end.
 const DRAIN: Duration = Duration::from_secs(30);
 
+/// How often it is looked whether this program may serve on.
+const LOOK: Duration = Duration::from_secs(10);
+
 /// A running gateway.
 pub struct Running {
     /// What the handlers use.
@@ -149,9 +152,16 @@ impl Running {
         });
     }
 
-    /// Waits until a listener ends that nobody has told to: nobody can ask for anything then.
-    async fn deaf(&mut self) {
-        self.listeners.join_next().await;
+    /// Waits for what this process cannot go on with: a listener that ends and that nobody has told to, as nobody can ask for anything then; or
+    /// a schema that shuts it out.
+    async fn fault(&mut self) -> &'static str {
+        let store = Arc::clone(self.app.gateway.store());
+        tokio::select! {
+            _ = self.listeners.join_next() => "a listener ended by a fault of this gateway",
+            () = shut_out(store.as_ref()) => {
+                "the store's schema has been brought to where this program can no longer serve: start the newer program"
+            }
+        }
     }
 
     /// Lets open requests and attempts finish, and ends; what takes longer than [`DRAIN`] is broken off, as a crash would.
@@ -161,6 +171,17 @@ impl Running {
         let ended = tokio::join!(finished(&mut self.listeners, DRAIN), finished(&mut tasks, DRAIN));
         if ended != (true, true) {
             tracing::warn!("stopped before everything had finished");
+        }
+    }
+}
+
+/// Waits until the store's schema shuts this program out: a later one has brought it to where this one could break at rows, or spoil them.
+async fn shut_out(store: &dyn Store) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        // Where the store does not answer, everything else says so.
+        if store.schema().await.is_ok_and(|schema| !schema.lets_serve()) {
+            return;
         }
     }
 }
@@ -188,16 +209,15 @@ pub async fn run(config: &Config, posture: Posture, traces: Option<Ended>) -> an
         running.export(ended, traces, app::traces_http(config, traces)?);
     }
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    let is_deaf = tokio::select! {
-        _ = terminate.recv() => false,
-        interrupted = tokio::signal::ctrl_c() => { interrupted?; false }
-        () = running.deaf() => true,
+    let fault = tokio::select! {
+        _ = terminate.recv() => None,
+        interrupted = tokio::signal::ctrl_c() => { interrupted?; None }
+        fault = running.fault() => Some(fault),
     };
     tracing::info!("stopping: open requests and attempts finish first");
     running.stop().await;
     // Whoever supervises the process starts it again.
-    anyhow::ensure!(!is_deaf, "a listener ended by a fault of this gateway");
-    Ok(())
+    fault.map_or(Ok(()), |fault| Err(anyhow::Error::msg(fault)))
 }
 
 /// The key that signs checkpoints; made, readable by its owner alone, when there is none yet.

@@ -10,7 +10,8 @@ pub(crate) struct Migration {
     /// The oldest program that can serve on what it leaves, told by the newest version of the schema that such a program knows. A step
     /// that only adds (indexes, tables, columns that may be left out), so that what is stored reads as before, has that of the step
     /// before; so has one that drops an index which kept nothing apart, where earlier programs lose nothing but time. One that an earlier program could break at, or whose rows it could spoil, has its own version, and CHANGELOG says so. So has a
-    /// step without statements, where a program comes to store what earlier ones cannot read without harm.
+    /// step without statements, where a program comes to store at once what earlier ones cannot read without harm. What can wait until the operator
+    /// has finished the upgrade asks for that instead, and its step lets earlier programs serve (`Schema::waits_for`).
     pub(crate) oldest_program: usize,
 }
 
@@ -81,7 +82,7 @@ mod tests {
             (9, 7, Some(8), false),
             (8, 7, None, false),
         ] {
-            let schema = Schema { stored, known, oldest_program };
+            let schema = Schema { stored, known, oldest_program, waits_for: known };
             assert_eq!(schema.lets_serve(), serves, "{schema:?}");
         }
     }

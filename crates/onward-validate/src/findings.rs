@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use onward_fhir::Element;
-use onward_fhir::authored::{Issue, IssueCode, Severity};
+use onward_fhir::issue::{Issue, IssueCode, Severity};
 use onward_fhir::tree::line_column;
 
 use crate::rulebook::Levels;

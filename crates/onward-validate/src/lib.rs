@@ -38,7 +38,7 @@ mod values;
 
 pub use engine::Validator;
 pub use findings::{Finding, Findings};
-pub use onward_fhir::authored::{IssueCode, Severity};
+pub use onward_fhir::issue::{IssueCode, Severity};
 pub use policy::{NhsNumberPolicy, Policy};
 pub use rulebook::{BUILT_IN as BUILT_IN_RULES, Level, Levels, RuleBook, RuleBookError};
 

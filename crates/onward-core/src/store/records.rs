@@ -297,6 +297,21 @@ pub struct Schema {
     pub known: usize,
     /// The oldest program that can serve on what is stored, by the newest version that it knows; none where no program has told.
     pub oldest_program: Option<usize>,
+    /// The version that the oldest program must know before anything is stored that earlier ones cannot read.
+    pub waits_for: usize,
+}
+
+/// What finishing an upgrade came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// Earlier programs are shut out from now on.
+    Done,
+    /// They were already; nothing is changed.
+    Already,
+    /// A newer program brought the schema further than this one knows: nothing is changed.
+    Newer,
+    /// A program serves that would be shut out, or may be one: nothing is changed. It is one that this engine can tell, there may be others.
+    Served,
 }
 
 impl Schema {
@@ -306,10 +321,10 @@ impl Schema {
         self.stored > self.known
     }
 
-    /// Whether a program may serve on it that knows less than this one. Until none may, nothing is kept that such a one could not read.
+    /// Whether every program that may serve on it can read all that this one writes. Until then it writes nothing else.
     #[must_use]
-    pub fn lets_earlier_serve(&self) -> bool {
-        self.oldest_program.is_none_or(|oldest| oldest < self.known)
+    pub fn is_finished(&self) -> bool {
+        self.oldest_program.is_some_and(|oldest| oldest >= self.waits_for)
     }
 
     /// Whether this program may serve on it, once it has taken the steps that it knows.

@@ -7,12 +7,14 @@ use std::time::Duration;
 use clap::Args;
 use onward_connect::egress::EgressHost;
 use onward_connect::http::{HeaderMap, HttpClient, HttpConfig, Method};
+use onward_core::audit::AuditWord;
+use onward_core::store::{Finish, Schema};
 use serde_json::json;
 use url::Url;
 
 use super::exit::{Exit, Failure, Outcome};
 use super::logging;
-use super::open::ConfigArgs;
+use super::open::{ConfigArgs, Desk};
 use super::terminal::{Style, Terminal};
 use crate::config::{Config, Loaded, StoreUrl};
 use crate::hardening::{self, Posture};
@@ -40,15 +42,20 @@ pub struct Serve {
   onward migrate --config gateway.toml
   onward migrate --finish --config gateway.toml
 
-After an upgrade the store keeps nothing yet that programs of before cannot read, where its steps let them serve: so that they may go on
-beside this one, and that it may be gone back to them. --finish ends that. What waits for it: a letter that several recipients get is kept
-once.")]
+After an upgrade, programs of before may go on beside this one where the steps of the schema let them, and you can go back to them. So
+nothing is stored yet that they cannot read: a letter that several recipients get is stored with each of them. --finish --yes ends that for
+good; without --yes it shows what would change. Replace every node first, and end what still runs of before: where the store can tell
+that there is one, nothing is changed; one that it cannot tell fails every copy with a letter that it takes. The audit log keeps that it
+was done. A new store has nothing to wait for.")]
 pub struct Migrate {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Programs older than this one serve no more: none runs, and none will. There is no way back but a backup
+    /// Shut out the programs of before, so that the store keeps what they cannot read
     #[arg(long)]
     finish: bool,
+    /// Do it
+    #[arg(long, requires = "finish")]
+    yes: bool,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -114,39 +121,102 @@ pub(super) async fn serve(prepared: Prepared) -> Outcome {
 /// # Errors
 /// When the store cannot be opened or brought up to date.
 pub(super) async fn migrate(command: &Migrate, terminal: &mut Terminal) -> Outcome {
+    if command.finish {
+        return finish(command, terminal).await;
+    }
     let (config, store) = command.config.store().await?;
     store.ready().await?;
-    let place = match &config.store.url {
-        StoreUrl::Sqlite(path) => path.display().to_string(),
-        StoreUrl::Postgres(url) => url.to_string(),
-    };
-    if command.finish && !store.finish_upgrade().await? {
-        return Err(Failure::usage(
-            "the store is newer than this program, which cannot finish the upgrade: the newest program can",
-        ));
-    }
+    let place = place(&config);
     let schema = store.schema().await?;
     let is_newer = schema.is_newer();
     if command.json {
         let state = if is_newer { "newer" } else { "up-to-date" };
-        let (oldest, finished) = (schema.oldest_program, !schema.lets_earlier_serve());
-        terminal.json(&json!({
-            "store": place, "state": state, "schema": schema.stored, "known": schema.known, "oldest_program": oldest,
-            "finished": finished,
-        }));
+        terminal.json(&migrated(&place, state, &schema));
     } else if is_newer {
         let word = terminal.paint(Style::Yellow, "newer than this program");
         terminal.say(format_args!("{word}: {place}, schema {}; this program knows {}", schema.stored, schema.known));
     } else {
         let word = terminal.paint(Style::Green, "up to date");
         terminal.say(format_args!("{word}: {place}, schema {}", schema.stored));
-        if let Some(oldest) = schema.oldest_program.filter(|_| schema.lets_earlier_serve()) {
-            terminal.say(format_args!(
-                "Programs that know schema {oldest} can serve on it as well. When none will any more: onward migrate --finish"
-            ));
+        if let Some(waits) = unfinished(&schema) {
+            terminal.say(waits);
         }
     }
     Ok(Exit::Done)
+}
+
+/// Shuts out the programs of before.
+async fn finish(command: &Migrate, terminal: &mut Terminal) -> Outcome {
+    let (config, store) = command.config.existing_store().await?;
+    let (place, before) = (place(&config), store.schema().await?);
+    let told = if before.is_finished() || !command.yes {
+        None
+    } else {
+        let detail = format!("programs that know no schema of {} on are shut out of the store", before.waits_for);
+        let row = Desk::new(&config)?.row(AuditWord::Configure, detail);
+        Some(store.finish_upgrade(vec![row]).await?)
+    };
+    let (state, exit) = match told {
+        None if before.is_finished() => ("finished-before", Exit::Done),
+        None => ("not-finished", Exit::No),
+        Some(Finish::Done) => ("finished", Exit::Done),
+        Some(Finish::Already) => ("finished-before", Exit::Done),
+        Some(Finish::Newer) => {
+            return Err(Failure::no(
+                "the store is newer than this program, which cannot finish the upgrade: the newest can",
+            ));
+        }
+        Some(Finish::Served) => {
+            return Err(Failure::no(
+                "a gateway serves that may be of before: replace every node and end what still runs (of the embedded store its one gateway, for \
+                 as long as this takes), then finish. Nothing is changed",
+            ));
+        }
+    };
+    let schema = store.schema().await?;
+    if command.json {
+        terminal.json(&migrated(&place, state, &schema));
+        return Ok(exit);
+    }
+    match exit {
+        Exit::Done => {
+            let word = terminal.paint(Style::Green, if told.is_some() { "finished" } else { "finished before" });
+            terminal.say(format_args!(
+                "{word}: {place}; programs that know no schema of {} on cannot serve",
+                schema.waits_for
+            ));
+        }
+        _ => {
+            let word = terminal.paint(Style::Yellow, "not finished");
+            terminal.say(format_args!("{word}: {place}"));
+            terminal.say(unfinished(&schema).unwrap_or_default());
+            terminal.say("With --yes they are shut out, and there is no way back but a backup. Nothing is changed.");
+        }
+    }
+    Ok(exit)
+}
+
+fn place(config: &Config) -> String {
+    match &config.store.url {
+        StoreUrl::Sqlite(path) => path.display().to_string(),
+        StoreUrl::Postgres(url) => url.to_string(),
+    }
+}
+
+fn migrated(place: &str, state: &str, schema: &Schema) -> serde_json::Value {
+    json!({
+        "store": place, "state": state, "schema": schema.stored, "known": schema.known,
+        "oldest_program": schema.oldest_program, "finished": schema.is_finished(),
+    })
+}
+
+/// What is not stored yet as it could be, because of whom.
+pub(super) fn unfinished(schema: &Schema) -> Option<String> {
+    let oldest = schema.oldest_program.filter(|_| !schema.is_finished())?;
+    Some(format!(
+        "Programs that know schema {oldest} can serve as well, so a letter is stored with every recipient's copy. When every node is new: \
+         onward migrate --finish"
+    ))
 }
 
 /// Runs `onward healthcheck`.

@@ -162,7 +162,10 @@ async fn overview(
             "not_answering": told.as_ref().map(|told| &told.silent),
             "mesh_inbox_look_age_seconds": told.as_ref().and_then(|told| told.mailbox_age),
             "mesh_inbox_staying_messages": told.as_ref().and_then(|told| told.mailbox_staying),
-            "schema": { "stored": schema.stored, "known": schema.known, "oldest_program": schema.oldest_program },
+            "schema": {
+                "stored": schema.stored, "known": schema.known, "oldest_program": schema.oldest_program,
+                "finished": schema.is_finished(),
+            },
         }));
         return Ok(Exit::Done);
     }
@@ -186,8 +189,8 @@ async fn overview(
         let codes: Vec<&str> = closed.iter().map(OdsCode::as_str).collect();
         terminal.say(format_args!("closed, says ODS, and sent nothing new: {}", codes.join(", ")));
     }
-    if let Some(newer) = newer(&schema) {
-        terminal.paragraph(0, &newer);
+    for told in newer(&schema).into_iter().chain(operations::unfinished(&schema)) {
+        terminal.paragraph(0, &told);
     }
     match told {
         Some(told) => say(&told, terminal),
@@ -377,7 +380,7 @@ mod tests {
 
     #[test]
     fn a_newer_schema_is_told_with_what_it_lets_serve() {
-        let schema = |stored, oldest_program| Schema { stored, known: 25, oldest_program };
+        let schema = |stored, oldest_program| Schema { stored, known: 25, oldest_program, waits_for: 25 };
         assert_eq!(newer(&schema(25, Some(25))), None);
         assert_eq!(newer(&schema(24, None)), None);
         let told = newer(&schema(27, Some(24))).expect("told");

@@ -78,6 +78,7 @@ fn every_command_of_the_interface_parses() {
         "onward config check",
         "onward config show --config gateway.toml",
         "onward migrate",
+        "onward migrate --finish --yes",
         "onward healthcheck --json",
         "onward policy matrix --csv",
     ] {

@@ -12,6 +12,7 @@ use onward_core::store::{
 };
 
 use super::{Shared, accept_new, acceptance, at, delivery, hold, log, ods, patient, row, seen};
+use crate::checkup::MISSED_PARTS;
 
 pub(super) fn https() -> Endpoint {
     Endpoint::Https { url: "https://partner.example/in".to_owned() }
@@ -469,9 +470,6 @@ fn with_its_row(mut message: Acceptance) -> Acceptance {
     message
 }
 
-/// The rule about what was taken out of copies.
-pub(crate) const PARTS: &str = "a copy has the parts that it is put together with";
-
 /// Fills the store, and gives damage to it as SQL, each with the rules of a checkup that must tell it afterwards. No row that is left
 /// contradicts another.
 pub(crate) async fn losses(store: &Shared) -> Vec<(String, Vec<&'static str>)> {
@@ -504,7 +502,7 @@ pub(crate) async fn losses(store: &Shared) -> Vec<(String, Vec<&'static str>)> {
     };
     let adds_up = "accepted = delivered + pending + parked + ended";
     vec![
-        ("DELETE FROM rendition_parts".to_owned(), vec![PARTS]),
+        ("DELETE FROM rendition_parts".to_owned(), vec![MISSED_PARTS]),
         (without_copy(copies[0].1), vec!["every copy that left by the audit log is there"]),
         (without_transfer(copies[1]), vec!["every acceptance of the audit log has its transfer", adds_up]),
     ]

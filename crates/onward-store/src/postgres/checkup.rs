@@ -43,6 +43,21 @@ pub(super) const OWN: &[(&str, &str)] = &[
         "SELECT b.delivery AS flaw FROM rendition_bodies b
              WHERE NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.id = b.delivery AND d.month = b.month)",
     ),
+    (
+        checkup::MISSED_PARTS,
+        "SELECT b.delivery AS flaw FROM rendition_bodies b JOIN deliveries d ON d.id = b.delivery
+             CROSS JOIN LATERAL jsonb_array_elements_text(b.parts::jsonb) u(digest)
+             LEFT JOIN rendition_parts p ON p.transfer = d.transfer AND p.month = b.month AND p.digest = decode(u.digest, 'hex')
+             WHERE p.digest IS NULL",
+    ),
+    (
+        checkup::SPARE_PARTS,
+        "SELECT p.transfer AS flaw FROM rendition_parts p LEFT JOIN (
+                 SELECT d.transfer, b.month, decode(u.digest, 'hex') AS digest
+                 FROM rendition_bodies b JOIN deliveries d ON d.id = b.delivery
+                     CROSS JOIN LATERAL jsonb_array_elements_text(b.parts::jsonb) u(digest)) c
+             ON c.transfer = p.transfer AND c.month = p.month AND c.digest = p.digest WHERE c.digest IS NULL",
+    ),
 ];
 
 /// By all rules, in the caller's one snapshot.

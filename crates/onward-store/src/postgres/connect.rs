@@ -81,7 +81,8 @@ pub(super) fn pool(settings: &PostgresSettings, size: usize) -> Result<Pool, Ope
         config.password(password.as_bytes());
     }
     if config.get_application_name().is_none() {
-        config.application_name("onward");
+        // Earlier programs have no number.
+        config.application_name(format!("onward/{}", super::open::MIGRATIONS.len()));
     }
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(WAIT);

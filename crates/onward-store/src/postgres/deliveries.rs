@@ -142,15 +142,6 @@ pub(super) async fn open_rendition<'j>(
     Ok(Some(rendition))
 }
 
-/// The version of the schema from which on programs can put copies together from parts.
-const PARTS_SINCE: i64 = 30;
-
-/// Whether no program may serve that could not read a copy without its parts.
-pub(super) async fn may_part(c: &Client) -> Result<bool, Failure> {
-    let sql = "SELECT oldest FROM onward_programs WHERE id = 1 AND oldest >= $1";
-    Ok(session::first(c, sql, &[&PARTS_SINCE]).await?.is_some())
-}
-
 pub(super) async fn rendition(c: &Keyed, id: DeliveryId) -> Result<Option<StoredRendition>, Failure> {
     let found = session::first(
         c,

@@ -54,7 +54,7 @@ use onward_core::client::{Client, Token};
 use onward_core::directory::{DirectoryEntry, Endpoint};
 use onward_core::store::{
     Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord,
-    ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, FoundTask, GivenUp, HeldTransfer, HoldChange,
+    ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, Finish, FoundTask, GivenUp, HeldTransfer, HoldChange,
     KeyUsage, Lease, LegalHold, LegalHoldOrder, Lifted, NewDelivery, OriginalMessage, Overdue, Pause, PendingErasure,
     Predecessor, Release, Renewal, Resend, Schema, Step, Store, StoreError, StoredAudit, StoredRendition,
     SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition, Waiting,
@@ -193,13 +193,14 @@ impl PostgresStore {
         readers::run(&self.shared.reads, &self.shared.vault, input, look).await
     }
 
-    /// Whether parts may be taken out of copies.
-    async fn may_part(&self) -> Result<bool, StoreError> {
+    /// Whether parts may be taken out of copies; what cannot be found out is no reason to refuse a message.
+    async fn may_part(&self) -> bool {
         let known = &self.shared.parts;
         if !known.load(Ordering::Relaxed) {
-            known.store(self.read((), |c, ()| deliveries::may_part(c).boxed()).await?, Ordering::Relaxed);
+            let may = self.read((), |c, ()| open::may_part(c).boxed()).await.unwrap_or(false);
+            known.store(may, Ordering::Relaxed);
         }
-        Ok(known.load(Ordering::Relaxed))
+        known.load(Ordering::Relaxed)
     }
 }
 
@@ -212,7 +213,7 @@ impl fmt::Debug for PostgresStore {
 #[async_trait]
 impl Store for PostgresStore {
     async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError> {
-        let may_part = have_parts(&acceptance.deliveries) && self.may_part().await?;
+        let may_part = have_parts(&acceptance.deliveries) && self.may_part().await;
         self.writers.accept(PackedAcceptance::of(acceptance, &self.shared.vault, may_part)).await
     }
 
@@ -622,8 +623,8 @@ impl Store for PostgresStore {
         self.read((), |c, ()| open::schema(c, open::MIGRATIONS.len()).boxed()).await
     }
 
-    async fn finish_upgrade(&self) -> Result<bool, StoreError> {
-        self.writers.run((), |work, ()| open::finish(work.client(), open::MIGRATIONS.len()).boxed()).await
+    async fn finish_upgrade(&self, audit: Vec<AuditRow>) -> Result<Finish, StoreError> {
+        self.writers.run(audit, |work, audit| open::finish(work, audit).boxed()).await
     }
 
     async fn ready(&self) -> Result<(), StoreError> {

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use deadpool_postgres::{Client, Pool};
 use jiff::Timestamp;
-use onward_core::store::Schema;
+use onward_core::audit::AuditRow;
+use onward_core::store::{Finish, Schema};
 use tokio_postgres::error::SqlState;
 
 use super::failure::{Failure, told};
 use super::keyed::Keyed;
 use super::session::{self, Session};
+use super::work::Work;
 use super::{keys, migrate};
 use crate::columns::Columns;
 use crate::schema::{self, Migration};
@@ -50,6 +52,8 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration::new(include_str!("../../schema/postgres/0029_parts.sql"), 23),
     Migration::new(include_str!("../../schema/postgres/0030_parted.sql"), 23),
 ];
+/// The version from which on programs can put copies together from parts: none is written while an older one may serve.
+pub(super) const PARTS_SINCE: usize = 30;
 /// The table of the version.
 const VERSION: &str = "onward_schema";
 /// The step whose statements the program follows by sealing what is there.
@@ -250,7 +254,7 @@ async fn step(
         };
     }
     if found >= RECORDED {
-        let oldest = i64::try_from(step.oldest_program).expect("few steps");
+        let oldest = stored_version(step.oldest_program);
         let record = "INSERT INTO onward_programs AS p (id, oldest) VALUES (1, $1)
              ON CONFLICT (id) DO UPDATE SET oldest = greatest(p.oldest, excluded.oldest)";
         session::execute(c, record, &[&oldest]).await?;
@@ -286,18 +290,43 @@ pub(super) async fn schema(c: &Client, known: usize) -> Result<Schema, Failure> 
     {
         oldest_program = Some(Columns::of("onward_programs", &row).count("oldest")?);
     }
-    Ok(Schema { stored, known, oldest_program })
+    Ok(Schema { stored, known, oldest_program, waits_for: PARTS_SINCE })
 }
 
-/// Shuts out the programs that know fewer versions than so many; `false` where there are more.
-pub(super) async fn finish(c: &Client, known: usize) -> Result<bool, Failure> {
-    if schema(c, known).await?.is_newer() {
-        return Ok(false);
+/// Shuts out the programs that cannot read what waits for that.
+pub(super) async fn finish<'j>(work: &mut Work<'j>, audit: &'j [AuditRow]) -> Result<Finish, Failure> {
+    let schema = schema(work.client(), MIGRATIONS.len()).await?;
+    if schema.is_newer() {
+        return Ok(Finish::Newer);
     }
-    let oldest = i64::try_from(known).expect("few steps");
-    let sql = "UPDATE onward_programs SET oldest = greatest(oldest, $1) WHERE id = 1";
-    session::execute(c, sql, &[&oldest]).await?;
-    Ok(true)
+    // By the name that they give themselves, where nobody gave them another.
+    let earlier =
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'onward' LIMIT 1";
+    if !schema.is_finished() && session::first(work.client(), earlier, &[]).await?.is_some() {
+        return Ok(Finish::Served);
+    }
+    if !shut_out(work.client()).await? {
+        return Ok(Finish::Already);
+    }
+    work.audit(audit);
+    Ok(Finish::Done)
+}
+
+/// Shuts out the programs that cannot put copies together from parts; `false` where they are. Whoever writes parts does so, too: a node
+/// may remember what a failover has lost.
+pub(super) async fn shut_out(c: &Client) -> Result<bool, Failure> {
+    let sql = "UPDATE onward_programs SET oldest = $1 WHERE id = 1 AND oldest < $1";
+    Ok(session::execute(c, sql, &[&stored_version(PARTS_SINCE)]).await? == 1)
+}
+
+/// Whether no program may serve that could not put copies together.
+pub(super) async fn may_part(c: &Client) -> Result<bool, Failure> {
+    let sql = "SELECT oldest FROM onward_programs WHERE id = 1 AND oldest >= $1";
+    Ok(session::first(c, sql, &[&stored_version(PARTS_SINCE)]).await?.is_some())
+}
+
+fn stored_version(version: usize) -> i64 {
+    i64::try_from(version).expect("few steps")
 }
 
 /// Seals what nodes of the previous program have written plain since the schema was brought forward; as a rule nothing. Their old rows

@@ -131,8 +131,9 @@ async fn parts_of(c: &Client, class: BodyClass, month: i64) -> Result<Option<Par
     }
     let aside = format!("{partition}_kept");
     let put_aside = format!(
-        "INSERT INTO {aside} SELECT p.* FROM {partition} p WHERE p.transfer IN (
-             SELECT d.transfer FROM rendition_bodies_{month}_kept b JOIN deliveries d ON d.id = b.delivery) ON CONFLICT DO NOTHING"
+        "INSERT INTO {aside} SELECT p.* FROM rendition_bodies_{month}_kept b JOIN deliveries d ON d.id = b.delivery
+             CROSS JOIN LATERAL jsonb_array_elements_text(b.parts::jsonb) u(digest)
+             JOIN {partition} p ON p.transfer = d.transfer AND p.digest = decode(u.digest, 'hex') ON CONFLICT DO NOTHING"
     );
     Ok(Some(Parts { partition, aside, put_aside, month }))
 }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::failure::Failure;
 use super::keyed::{Keyed, Whose};
 use super::session;
-use super::{Shared, audit, deliveries};
+use super::{Shared, audit, open};
 use crate::columns::Columns;
 use crate::rows::Origin;
 use crate::rows::copies::{PackedAcceptance, PackedCopy, SealedCopy, SealedPart, have_parts, packed};
@@ -102,7 +102,7 @@ impl<'j> Work<'j> {
         copies: &'j [NewDelivery],
     ) -> Result<(), Failure> {
         let of = PartsOf { transfer: origin.transfer, month: month(origin.created) };
-        let may_part = have_parts(copies) && deliveries::may_part(self.client()).await?;
+        let may_part = have_parts(copies) && open::may_part(self.client()).await?;
         let packed = packed(of, copies, self.keyed.keys().vault(), may_part);
         for (delivery, packed) in copies.iter().zip(packed) {
             let packed = Content::Own(packed);
@@ -218,14 +218,17 @@ impl<'j> Work<'j> {
         let bodies: Vec<&[u8]> = copies.iter().map(|(_, sealed)| sealed.body.as_slice()).collect();
         let pages: Vec<Option<&[u8]>> = copies.iter().map(|(_, sealed)| sealed.html.as_deref()).collect();
         let cards: Vec<Option<&[u8]>> = copies.iter().map(|(_, sealed)| sealed.card.as_deref()).collect();
-        let parts: Vec<Option<i64>> = copies.iter().map(|(copy, _)| copy.packed.parts).collect();
+        let parts: Vec<Option<&str>> = copies.iter().map(|(copy, _)| copy.packed.parts.as_deref()).collect();
         session::execute(
             self.client(),
             "INSERT INTO rendition_bodies (delivery, month, media_type, body, html, card, parts)
-             SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bytea[], $5::bytea[], $6::bytea[], $7::bigint[])",
+             SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bytea[], $5::bytea[], $6::bytea[], $7::text[])",
             &[&ids, &months, &media_types, &bodies, &pages, &cards, &parts],
         )
         .await?;
+        if parts.iter().any(Option::is_some) {
+            open::shut_out(self.client()).await?;
+        }
         self.keep_parts(copies).await
     }
 

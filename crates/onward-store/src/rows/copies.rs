@@ -8,7 +8,7 @@ use onward_core::store::{Acceptance, NewDelivery};
 
 use super::{of_disclosure, of_rendition};
 use crate::sealing::{Digest, KeyId, Keychain, Packed, Parting, PartsOf, Place, Unread, Vault, has_parts};
-use crate::stored::{month, stored_count};
+use crate::stored::{json, month, stored_count};
 
 /// A message to be accepted, ready to be sealed.
 pub(crate) struct PackedAcceptance {
@@ -23,8 +23,8 @@ pub(crate) struct PackedAcceptance {
 pub(crate) struct PackedCopy {
     /// How many bytes travel.
     pub(crate) body_bytes: i64,
-    /// How many parts body and page are put together with; `None` for none.
-    pub(crate) parts: Option<i64>,
+    /// The digests of the parts that body and page are put together with, as stored; `None` for none.
+    pub(crate) parts: Option<String>,
     body: Packed,
     html: Option<Packed>,
     card: Option<Packed>,
@@ -97,7 +97,8 @@ impl PackedCopy {
         let html = copy.html.as_ref().map(|html| taking.packed(html));
         Self {
             body_bytes: stored_count(copy.body.len() as u64),
-            parts: (!taking.digests.is_empty()).then(|| stored_count(taking.digests.len() as u64)),
+            parts: (!taking.digests.is_empty())
+                .then(|| json(&taking.digests.iter().map(hex::encode).collect::<Vec<_>>())),
             body,
             html,
             card: copy.card.as_ref().map(|card| Packed::of(card)),

@@ -6,7 +6,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use uuid::Uuid;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::packing::{pack_behind, unpack};
 use super::{KeyFault, Place, Redacted};
@@ -87,6 +87,12 @@ pub(crate) struct Packed {
     behind_room: Vec<u8>,
 }
 
+impl Drop for Packed {
+    fn drop(&mut self) {
+        self.behind_room.zeroize();
+    }
+}
+
 impl Packed {
     pub(crate) fn of(plain: &[u8]) -> Self {
         Self::as_either(PLAIN, PACKED, plain)
@@ -129,7 +135,7 @@ impl DataKey {
 
     /// The value, sealed for its place; compressed where that makes it smaller.
     pub(crate) fn seal(&self, place: Place<'_>, plain: &[u8]) -> Result<Vec<u8>, KeyFault> {
-        self.seal_in_place(place, Packed::of(plain).behind_room)
+        self.seal_in_place(place, std::mem::take(&mut Packed::of(plain).behind_room))
     }
 
     /// The same of what was made ready before.

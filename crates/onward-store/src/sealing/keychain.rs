@@ -3,7 +3,7 @@
 //! its answers, and tries again. Keys are remembered no longer than the transaction lasts, so that a key that another process
 //! destroyed serves nobody from then on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
@@ -71,6 +71,8 @@ struct Held {
     people: HashMap<String, Person>,
     /// Sealed.
     parts: HashMap<PartsOf, HashMap<Digest, Arc<[u8]>>>,
+    /// Looked up once more already.
+    missed: HashSet<(PartsOf, Digest)>,
 }
 
 /// The keys that a transaction has at hand.
@@ -179,9 +181,15 @@ impl Keychain {
     }
 
     fn part(&self, of: PartsOf, digest: &Digest) -> Result<Vec<u8>, Unread> {
-        let sealed = match self.held().parts.get(&of) {
-            Some(parts) => parts.get(digest).cloned().ok_or_else(|| Corrupt::at("rendition_parts", "digest"))?,
-            None => return Err(Unread::Wanted(Wanted::Parts(of))),
+        let sealed = {
+            let mut held = self.held();
+            match held.parts.get(&of).map(|parts| parts.get(digest).cloned()) {
+                Some(Some(sealed)) => sealed,
+                None => return Err(Unread::Wanted(Wanted::Parts(of))),
+                // Another copy may have come with it since they were looked up: a transaction of PostgreSQL sees what others commit.
+                Some(None) if held.missed.insert((of, *digest)) => return Err(Unread::Wanted(Wanted::Parts(of))),
+                Some(None) => return Err(Corrupt::at("rendition_parts", "digest").into()),
+            }
         };
         self.opened(of_part(&part_name(of, digest)), &sealed)
     }

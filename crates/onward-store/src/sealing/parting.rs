@@ -1,6 +1,6 @@
-//! What the copies of a transfer carry alike, once. A letter in a PDF is the same base64 in every recipient's FHIR document and in the page
-//! of it: such a run is taken out of the copies, sealed as a part of the transfer's, and put back when a copy is read. Nothing here knows
-//! FHIR: a run is a run of bytes.
+//! Parts: what the copies of a transfer carry alike, once. A letter in a PDF is the same base64 in every recipient's FHIR document and in the
+//! page of it: every long run of base64 is taken out of a text, sealed as a part of the transfer and month, and put back when the text is
+//! read. Nothing here knows FHIR, or whether another copy has the same.
 
 use std::ops::Range;
 
@@ -13,6 +13,9 @@ use super::vault::Vault;
 const LEAST: usize = 16 * 1024;
 /// So many bytes are looked at together.
 const CHUNK: usize = 64;
+/// So many parts of an operation are known again. A message may hold hundreds that differ at their end alone, and each is compared with
+/// all that are known; what is not known again is kept once all the same.
+const KNOWN: usize = 32;
 
 /// The parts of which transfer and month of its copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,7 +95,9 @@ impl<'d> Parting<'d> {
             return Part { is_new: false, ..*part };
         }
         let part = Part { digest: self.vault.part(of.transfer, content), content, is_new: true };
-        self.seen.push((of, part));
+        if self.seen.len() < KNOWN {
+            self.seen.push((of, part));
+        }
         part
     }
 }

@@ -87,8 +87,8 @@ impl Vault {
         self.digest("content", digest)
     }
 
-    /// By what a part of a transfer's copies is found. Another one in another transfer, so that nobody can tell from the store that two
-    /// people were sent the same.
+    /// By what a part of a transfer's copies is found. Another one in another transfer, so that it does not tell that two people were sent the
+    /// same; their lengths may.
     pub(crate) fn part(&self, transfer: TransferId, content: &[u8]) -> [u8; 32] {
         self.digest(&format!("part of {transfer}"), content)
     }

@@ -7,9 +7,23 @@ use super::failure::Failure;
 use crate::checkup::{self, RULES, SIZES, TRANSFERS};
 use crate::columns::Columns;
 
-/// What only SQLite can tell of itself.
-const OWN: [(&str, &str); 2] = [
+/// What only SQLite can tell of itself, and what it says in its own words.
+const OWN: [(&str, &str); 4] = [
     ("every row refers to rows that are there", "SELECT \"table\" AS flaw FROM pragma_foreign_key_check"),
+    (
+        checkup::MISSED_PARTS,
+        "SELECT b.delivery AS flaw FROM rendition_bodies b JOIN deliveries d ON d.id = b.delivery JOIN json_each(b.parts) u
+             LEFT JOIN rendition_parts p ON p.transfer = d.transfer AND p.month = b.month AND p.digest = unhex(u.value)
+             WHERE b.parts IS NOT NULL AND p.digest IS NULL",
+    ),
+    (
+        checkup::SPARE_PARTS,
+        "SELECT p.transfer AS flaw FROM rendition_parts p LEFT JOIN (
+                 SELECT d.transfer, b.month, unhex(u.value) AS digest
+                 FROM rendition_bodies b JOIN deliveries d ON d.id = b.delivery JOIN json_each(b.parts) u
+                 WHERE b.parts IS NOT NULL) c
+             ON c.transfer = p.transfer AND c.month = p.month AND c.digest = p.digest WHERE c.digest IS NULL",
+    ),
     ("the file is whole", "SELECT 'see integrity_check' AS flaw FROM pragma_quick_check WHERE quick_check <> 'ok'"),
 ];
 

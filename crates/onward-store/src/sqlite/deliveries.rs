@@ -4,10 +4,11 @@ use jiff::Timestamp;
 use onward_core::audit::AuditRow;
 use onward_core::store::{DeliveryQuery, DeliveryRecord, NewDelivery, Step, StoredRendition, Transition};
 use onward_core::{DeliveryId, TransferId};
-use rusqlite::{Connection, Row, params, params_from_iter};
+use rusqlite::{Row, params, params_from_iter};
 
 use super::failure::Failure;
 use super::keyed::Keyed;
+use super::open;
 use super::{audit, steps};
 use crate::columns::Columns;
 use crate::query;
@@ -16,13 +17,10 @@ use crate::rows::{self, DELIVERY, Origin};
 use crate::sealing::{KeyId, PartsOf, key_of_text};
 use crate::stored::{json, micros, month, stored_count};
 
-/// The version of the schema from which on programs can put copies together from parts.
-const PARTS_SINCE: i64 = 29;
-
 /// Queues copies, due at once; an identifier that is there already is an error. What they have in common is kept once.
 pub(super) fn insert(c: &Keyed<'_>, origin: &Origin, copies: &[NewDelivery]) -> Result<(), Failure> {
     let of = PartsOf { transfer: origin.transfer, month: month(origin.created) };
-    let may_part = have_parts(copies) && may_part(c)?;
+    let may_part = have_parts(copies) && open::may_part(c)?;
     insert_packed(c, origin, copies, &packed(of, copies, c.keys().vault(), may_part))
 }
 
@@ -33,13 +31,10 @@ pub(super) fn insert_packed(
     copies: &[NewDelivery],
     packed: &[PackedCopy],
 ) -> Result<(), Failure> {
+    if packed.iter().any(|packed| packed.parts.is_some()) {
+        open::shut_out(c)?;
+    }
     copies.iter().zip(packed).try_for_each(|(copy, packed)| queue(c, origin, copy, packed, ""))
-}
-
-/// Whether no program may serve that could not read a copy without its parts.
-pub(super) fn may_part(c: &Connection) -> Result<bool, Failure> {
-    let sql = "SELECT 1 FROM onward_programs WHERE id = 1 AND oldest >= ?";
-    Ok(c.prepare_cached(sql)?.exists([PARTS_SINCE])?)
 }
 
 /// Queues a copy unless its identifier is there already.

@@ -46,7 +46,7 @@ use onward_core::client::{Client, Token};
 use onward_core::directory::{DirectoryEntry, Endpoint};
 use onward_core::store::{
     Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord,
-    ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, FoundTask, GivenUp, HeldTransfer, HoldChange,
+    ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, Finish, FoundTask, GivenUp, HeldTransfer, HoldChange,
     KeyUsage, Lease, LegalHold, LegalHoldOrder, Lifted, NewDelivery, OriginalMessage, Overdue, Pause, PendingErasure,
     Predecessor, Release, Renewal, Resend, Schema, Step, Store, StoreError, StoredAudit, StoredRendition,
     SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition, Waiting,
@@ -103,7 +103,7 @@ pub struct SqliteStore {
     parts: AtomicBool,
     path: PathBuf,
     clock: Arc<dyn Clock>,
-    _lock: Option<open::Lock>,
+    lock: Option<open::Lock>,
 }
 
 impl SqliteStore {
@@ -150,7 +150,7 @@ impl SqliteStore {
         readers.iter().chain([&writer]).try_for_each(open::opened)?;
         let writer = Writer::start(writer).map_err(OpenError::Thread)?;
         let (readers, parts) = (Readers::new(readers), AtomicBool::new(false));
-        Ok(Self { readers, writer, vault, parts, path: path.to_owned(), clock, _lock: lock })
+        Ok(Self { readers, writer, vault, parts, path: path.to_owned(), clock, lock })
     }
 
     /// Runs the operation in a transaction of the writer, with the store's keys.
@@ -173,13 +173,13 @@ impl SqliteStore {
         self.readers.run(move |c| reads(&Keyed::new(c, vault))).await
     }
 
-    /// Whether parts may be taken out of copies.
-    async fn may_part(&self) -> Result<bool, StoreError> {
+    /// Whether parts may be taken out of copies; what cannot be found out is no reason to refuse a message.
+    async fn may_part(&self) -> bool {
         if !self.parts.load(Ordering::Relaxed) {
-            let may = self.read(|c| deliveries::may_part(c)).await?;
+            let may = self.read(|c| open::may_part(c)).await.unwrap_or(false);
             self.parts.store(may, Ordering::Relaxed);
         }
-        Ok(self.parts.load(Ordering::Relaxed))
+        self.parts.load(Ordering::Relaxed)
     }
 
     /// Carries the log over into the database and cuts it; `false` when a reader was busy all the while.
@@ -205,7 +205,7 @@ impl fmt::Debug for SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn accept(&self, acceptance: Acceptance) -> Result<Accepted, StoreError> {
-        let may_part = have_parts(&acceptance.deliveries) && self.may_part().await?;
+        let may_part = have_parts(&acceptance.deliveries) && self.may_part().await;
         let packed = PackedAcceptance::of(acceptance, &self.vault, may_part);
         self.write(move |c| transfers::accept(c, &packed)).await
     }
@@ -603,8 +603,20 @@ impl Store for SqliteStore {
         self.read(|c| open::schema(c, MIGRATIONS.len())).await
     }
 
-    async fn finish_upgrade(&self) -> Result<bool, StoreError> {
-        self.write(|c| open::finish(c, MIGRATIONS.len())).await
+    async fn finish_upgrade(&self, audit: Vec<AuditRow>) -> Result<Finish, StoreError> {
+        // Beside a command an older program may serve.
+        let _sole = match (&self.lock, open::lock(&self.path)) {
+            (None, Err(OpenError::InUse { .. })) => return Ok(Finish::Served),
+            (_, lock) => lock.ok(),
+        };
+        self.write(move |c| {
+            let finish = open::finish(c, MIGRATIONS.len())?;
+            if finish == Finish::Done {
+                audit::append(c, &audit)?;
+            }
+            Ok(finish)
+        })
+        .await
     }
 
     async fn ready(&self) -> Result<(), StoreError> {

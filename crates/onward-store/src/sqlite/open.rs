@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use onward_core::store::Schema;
+use onward_core::store::{Finish, Schema};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior};
 
@@ -56,6 +56,8 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration::new(include_str!("../../schema/sqlite/0028_retraced.sql"), 25),
     Migration::new(include_str!("../../schema/sqlite/0029_parts.sql"), 25),
 ];
+/// The version from which on programs can put copies together from parts: none is written while an older one may serve.
+pub(super) const PARTS_SINCE: usize = 29;
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 7;
 /// The step that the program follows by sealing what people wrote.
@@ -282,18 +284,29 @@ pub(super) fn schema(connection: &Connection, known: usize) -> Result<Schema, Fa
         let oldest = "SELECT oldest FROM onward_programs WHERE id = 1";
         oldest_program = connection.query_row(oldest, [], |row| row.get(0)).optional()?.map(number).transpose()?;
     }
-    Ok(Schema { stored, known, oldest_program })
+    Ok(Schema { stored, known, oldest_program, waits_for: PARTS_SINCE })
 }
 
-/// Shuts out the programs that know fewer versions than so many; `false` where there are more.
-pub(super) fn finish(connection: &Connection, known: usize) -> Result<bool, Failure> {
-    if schema(connection, known)?.is_newer() {
-        return Ok(false);
+/// Shuts out the programs that cannot read what waits for that.
+pub(super) fn finish(connection: &Connection, known: usize) -> Result<Finish, Failure> {
+    let schema = schema(connection, known)?;
+    if schema.is_newer() {
+        return Ok(Finish::Newer);
     }
-    connection
-        .prepare_cached("UPDATE onward_programs SET oldest = max(oldest, ?) WHERE id = 1")?
-        .execute([stored_version(known)])?;
-    Ok(true)
+    Ok(if shut_out(connection)? { Finish::Done } else { Finish::Already })
+}
+
+/// Shuts out the programs that cannot put copies together from parts; `false` where they are. Whoever writes parts does so, too: a node
+/// may remember what the store has lost.
+pub(super) fn shut_out(connection: &Connection) -> Result<bool, Failure> {
+    let sql = "UPDATE onward_programs SET oldest = ?1 WHERE id = 1 AND oldest < ?1";
+    Ok(connection.prepare_cached(sql)?.execute([stored_version(PARTS_SINCE)])? == 1)
+}
+
+/// Whether no program may serve that could not put copies together.
+pub(super) fn may_part(connection: &Connection) -> Result<bool, Failure> {
+    let sql = "SELECT 1 FROM onward_programs WHERE id = 1 AND oldest >= ?";
+    Ok(connection.prepare_cached(sql)?.exists([stored_version(PARTS_SINCE)])?)
 }
 
 /// The store is open: whichever connection closes last carries the log over, as after every orderly end.
@@ -338,6 +351,6 @@ pub(super) fn migrate(
     Ok(())
 }
 
-fn stored_version(version: usize) -> i64 {
+pub(super) fn stored_version(version: usize) -> i64 {
     i64::try_from(version).expect("few migrations")
 }

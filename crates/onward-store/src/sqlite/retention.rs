@@ -157,9 +157,10 @@ fn people(c: &Keyed<'_>, before: Timestamp, due: &mut Vec<DuePerson>) -> Result<
     Ok(held)
 }
 
-/// Removes the parts of copies of a month `?` whose content is gone.
+/// Removes the parts of a month `?` that no copy has any more.
 const PARTS_OF_NOBODY: &str = "DELETE FROM rendition_parts AS p WHERE p.month = ? AND NOT EXISTS (
-    SELECT 1 FROM deliveries d JOIN rendition_bodies b ON b.delivery = d.id WHERE d.transfer = p.transfer AND b.month = p.month)";
+    SELECT 1 FROM deliveries d JOIN rendition_bodies b ON b.delivery = d.id JOIN json_each(b.parts) u
+    WHERE d.transfer = p.transfer AND b.month = p.month AND unhex(u.value) = p.digest)";
 
 fn purge_month(c: &Keyed<'_>, class: BodyClass, month: i64, rows: &[AuditRow]) -> Result<Purged, Failure> {
     let removed = c.prepare_cached(&retention::removal(class))?.execute([month])?;
