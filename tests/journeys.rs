@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::people::Role;
 use onward_core::state::RecipientKind;
-use onward_core::store::{Acceptance, Accepted, NewDelivery, NewTransfer, Queue, ReplyWanted, StuckQuery};
+use onward_core::store::{Acceptance, Accepted, Held, NewDelivery, NewTransfer, Queue, ReplyWanted, StuckQuery};
 use onward_core::{Clock as _, DeliveryId, HoldId, SystemClock, TransferId};
 use onward_tests::browser;
 use onward_tests::leaks::Session;
@@ -109,6 +109,7 @@ pub(crate) async fn deceased_like(world: &World, copy: DeliveryId) -> DeliveryId
         audit: vec![row(AuditWord::Accept)],
         audit_if_repeat: row(AuditWord::Duplicate),
         audit_if_conflict: row(AuditWord::Refuse),
+        held: Held::default(),
     };
     assert_eq!(store.accept(acceptance).await.expect("committed"), Accepted::New);
     id

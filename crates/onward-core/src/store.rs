@@ -29,7 +29,7 @@ use crate::directory::{DirectoryEntry, Endpoint};
 use crate::state::{DeliveryState, RecipientKind};
 use crate::{DeliveryId, HoldId, NhsNumber, OdsCode, TransferId, WorkflowId};
 
-pub use acceptance::{Acceptance, Accepted, NewDelivery, NewHold, NewTransfer, ReplyWanted};
+pub use acceptance::{Acceptance, Accepted, Held, NewDelivery, NewHold, NewTransfer, ReplyWanted};
 pub use contents::Contents;
 pub use erasure::{
     ErasureConfirmation, ErasureGround, ErasureOutcome, ErasureRequest, LegalHold, LegalHoldOrder, Lifted,

@@ -7,7 +7,7 @@ use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::client::Client;
 use onward_core::scanning::NotScanned;
 use onward_core::state::{EndReason, RecipientKind};
-use onward_core::store::{Acceptance, Accepted, NewHold, NewTransfer, StoreError, TransferRecord, Waiting};
+use onward_core::store::{Acceptance, Accepted, Held, NewHold, NewTransfer, StoreError, TransferRecord, Waiting};
 use onward_core::{HoldId, TransferId};
 use onward_fhir::authored::Severity;
 
@@ -122,9 +122,9 @@ impl Gateway {
             false => None,
         };
         let pds = beforehand.as_ref().map_or(Pds::Asked(asking), |known| Pds::Answered(known, asking));
-        // Until the commit, when all that was made of the message is let go.
-        let room = self.room.enter(bytes).await?;
-        let acceptance = self.acceptance_with(submission, transfer, pds).await?;
+        // Most of it until what was made of the message is packed, the rest until the commit.
+        let mut room = self.room.enter(bytes).await?;
+        let mut acceptance = self.acceptance_with(submission, transfer, pds).await?;
         let NewTransfer { document_id, document_set_id, response, .. } = &acceptance.transfer;
         let response = response.clone();
         for copy in &acceptance.deliveries {
@@ -135,6 +135,7 @@ impl Gateway {
         let waits = acceptance.hold.as_ref().filter(|_| acceptance.transfer.awaits.is_some());
         let waits = waits.map(|hold| Waiting { hold: hold.id, transfer });
         let late = acceptance.late.is_some();
+        acceptance.held = room.as_mut().and_then(Room::until_packed).map_or_else(Held::default, Held::until_packed);
         let accepted = self.store.accept(acceptance).await;
         drop(room);
         match accepted? {
@@ -281,7 +282,8 @@ impl Gateway {
         };
         transfer.response = self.receipt_message(&transfer, hold.as_ref(), late.as_ref(), &prepared.findings);
         let (audit_if_repeat, audit_if_conflict) = (self.journal.row(&repeat), self.journal.row(&conflict));
-        Ok(Acceptance { transfer, deliveries, hold, late, endings, audit, audit_if_repeat, audit_if_conflict })
+        let held = Held::default();
+        Ok(Acceptance { transfer, deliveries, hold, late, endings, audit, audit_if_repeat, audit_if_conflict, held })
     }
 
     fn entry(

@@ -6,12 +6,16 @@
 
 use std::time::Duration;
 
-use onward_core::store::StoreError;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use std::sync::Arc;
 
-/// Large messages that are taken in at once have so many kilobytes together. Each takes about ten times its size in memory until it is
-/// committed: its copies and their pages. More would not be faster, as reading and rendering wait for processors.
+use onward_core::store::StoreError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Large messages that are taken in at once have so many kilobytes together. Each takes about ten times its size in memory until its copies and
+/// their pages are packed. More would not be faster, as reading and rendering wait for processors.
 const KILOBYTES_AT_ONCE: u32 = 4_000;
+/// The share of its room that a message keeps while it waits for its commit, packed: about twice its size in memory.
+const PACKED: usize = 5;
 /// Large messages that are with the scanner at once have so many kilobytes together; what is decoded of one is up to a third more than its
 /// bytes. Since most of them wait there, they are more than are made copies of at once.
 const KILOBYTES_SCANNED_AT_ONCE: u32 = 16_000;
@@ -22,7 +26,7 @@ const WAIT_MAX: Duration = Duration::from_secs(15);
 
 /// A room.
 pub(crate) struct Room {
-    kilobytes: Semaphore,
+    kilobytes: Arc<Semaphore>,
     bound: u32,
     wait_max: Duration,
 }
@@ -39,7 +43,7 @@ impl Room {
     }
 
     fn with_patience(bound: u32, wait_max: Duration) -> Self {
-        Self { kilobytes: Semaphore::new(bound as usize), bound, wait_max }
+        Self { kilobytes: Arc::new(Semaphore::new(bound as usize)), bound, wait_max }
     }
 
     /// Whether a message of so many bytes needs room.
@@ -51,17 +55,22 @@ impl Room {
     ///
     /// # Errors
     /// When there is none in time.
-    pub(crate) async fn enter(&self, bytes: usize) -> Result<Option<SemaphorePermit<'_>>, StoreError> {
+    pub(crate) async fn enter(&self, bytes: usize) -> Result<Option<OwnedSemaphorePermit>, StoreError> {
         if !Self::is_needed_for(bytes) {
             return Ok(None);
         }
-        let room = self.kilobytes.acquire_many(kilobytes(bytes).min(self.bound));
+        let room = Arc::clone(&self.kilobytes).acquire_many_owned(kilobytes(bytes).min(self.bound));
         match tokio::time::timeout(self.wait_max, room).await {
             Ok(room) => Ok(Some(room.expect("it is never closed"))),
             Err(_) => {
                 Err(StoreError::Unavailable("too many large messages are being taken in: send it again".to_owned()))
             }
         }
+    }
+
+    /// Takes out of a message's room what it needs no longer once it is packed.
+    pub(crate) fn until_packed(room: &mut OwnedSemaphorePermit) -> Option<OwnedSemaphorePermit> {
+        room.split(room.num_permits() - room.num_permits() / PACKED)
     }
 
     /// Kilobytes of large messages that are in it.
@@ -89,6 +98,23 @@ mod tests {
         assert_eq!(room.enter(255_999).await.map(|room| room.is_none()), Ok(true), "and it does not wait");
         drop(first);
         assert!(room.enter(300_000).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_its_commit_leaves_room_for_others() {
+        let room = Room::with_patience(KILOBYTES_AT_ONCE, Duration::from_millis(50));
+        let mut first = room.enter(4_000_000).await.expect("room").expect("it is large");
+        let making = Room::until_packed(&mut first);
+        assert_eq!(room.taken(), 4_000, "nothing is free while it is made");
+        drop(making);
+        assert_eq!(room.taken(), 800);
+        let second = room.enter(3_200_000).await.expect("room");
+        assert!(
+            matches!(room.enter(300_000).await, Err(StoreError::Unavailable(_))),
+            "what waits has its bound as well"
+        );
+        drop((first, second));
+        assert_eq!(room.taken(), 0);
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use onward_core::audit::{Agent, AuditEntry, AuditQuery, AuditRow, AuditWord, Basis};
 use onward_core::directory::Endpoint;
 use onward_core::state::RecipientKind;
-use onward_core::store::{Acceptance, NewDelivery, NewTransfer, ReplyWanted, Store};
+use onward_core::store::{Acceptance, Held, NewDelivery, NewTransfer, ReplyWanted, Store};
 use onward_core::{DeliveryId, NhsNumber, OdsCode, SystemClock, Timestamp, TransferId};
 use onward_gateway::configured::Configured;
 use onward_gateway::journal::Journal;
@@ -121,6 +121,7 @@ async fn accepted(store: &SqliteStore) -> DeliveryId {
         audit: vec![row(AuditWord::Accept)],
         audit_if_repeat: row(AuditWord::Duplicate),
         audit_if_conflict: row(AuditWord::Refuse),
+        held: Held::default(),
     };
     store.accept(acceptance).await.expect("committed");
     copy

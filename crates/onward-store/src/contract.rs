@@ -29,7 +29,7 @@ use onward_core::audit::{AuditRow, AuditWord};
 use onward_core::directory::Endpoint;
 use onward_core::state::{HoldReason, RecipientKind};
 use onward_core::store::{
-    Acceptance, Accepted, HoldSeen, NewDelivery, NewHold, NewTransfer, ReplyWanted, Store, StoredAudit,
+    Acceptance, Accepted, Held, HoldSeen, NewDelivery, NewHold, NewTransfer, ReplyWanted, Store, StoredAudit,
 };
 use onward_core::{DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
 
@@ -354,6 +354,7 @@ pub(crate) fn acceptance(n: u32) -> Acceptance {
         audit: vec![row(AuditWord::Accept)],
         audit_if_repeat: row(AuditWord::Duplicate),
         audit_if_conflict: row(AuditWord::Refuse),
+        held: Held::default(),
     }
 }
 

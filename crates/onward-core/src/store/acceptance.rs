@@ -1,6 +1,7 @@
 //! What is taken in with a message, in one commit, and what comes of it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -155,6 +156,26 @@ pub struct Acceptance {
     pub audit_if_repeat: AuditRow,
     /// The audit row to commit instead when its identifier, or its document's, was used before for something else.
     pub audit_if_conflict: AuditRow,
+    /// What is let go of when its contents are packed.
+    pub held: Held,
+}
+
+/// Something that a store lets go of when it has packed the contents of a message, which then take less memory: room for others.
+#[derive(Clone, Default)]
+pub struct Held(Option<Arc<dyn Send + Sync>>);
+
+impl Held {
+    /// Holds this until then.
+    #[must_use]
+    pub fn until_packed(what: impl Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(what)))
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Held").field(&self.0.is_some()).finish()
+    }
 }
 
 /// What accepting came to. Its `Debug` leaves the answer out, which names the person.

@@ -152,7 +152,7 @@ async fn finish(command: &Migrate, terminal: &mut Terminal) -> Outcome {
     let told = if before.is_finished() || !command.yes {
         None
     } else {
-        let detail = format!("programs that know no schema of {} on are shut out of the store", before.waits_for);
+        let detail = format!("programs that do not know schema {} are shut out of the store", before.waits_for);
         let row = Desk::new(&config)?.row(AuditWord::Configure, detail);
         Some(store.finish_upgrade(vec![row]).await?)
     };
@@ -182,7 +182,7 @@ async fn finish(command: &Migrate, terminal: &mut Terminal) -> Outcome {
         Exit::Done => {
             let word = terminal.paint(Style::Green, if told.is_some() { "finished" } else { "finished before" });
             terminal.say(format_args!(
-                "{word}: {place}; programs that know no schema of {} on cannot serve",
+                "{word}: {place}; programs that do not know schema {} cannot serve",
                 schema.waits_for
             ));
         }

@@ -35,7 +35,8 @@ pub(super) const DUE: &str = "SELECT d.id FROM deliveries d
          AND NOT EXISTS (SELECT 1 FROM deliveries sending
              WHERE sending.lease_until > $2 AND sending.lane = d.lane AND sending.recipient = d.recipient
                  AND sending.kind = d.kind AND sending.sequence < d.sequence)
-         AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.recipient = d.recipient OR p.recipient = '*')
+         AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.recipient = d.recipient)
+         AND NOT EXISTS (SELECT 1 FROM pauses WHERE recipient = '*')
          AND ($4::text IS NULL OR d.endpoint = $4) AND d.endpoint <> ALL($5::text[])
          AND NOT EXISTS (SELECT 1 FROM unnest($6::text[]) AS hub(begins)
              WHERE left(lower(d.endpoint), length(hub.begins)) = hub.begins)

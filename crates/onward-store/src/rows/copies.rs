@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use onward_core::TransferId;
-use onward_core::store::{Acceptance, NewDelivery};
+use onward_core::store::{Acceptance, Held, NewDelivery};
 
 use super::{of_disclosure, of_rendition};
 use crate::sealing::{Digest, KeyId, Keychain, Packed, Parting, PartsOf, Place, Unread, Vault, has_parts};
@@ -68,6 +68,7 @@ impl PackedAcceptance {
         for copy in &mut acceptance.deliveries {
             (copy.body, copy.html, copy.card) = (Vec::new(), None, None);
         }
+        acceptance.held = Held::default();
         Self { acceptance, body, copies }
     }
 
