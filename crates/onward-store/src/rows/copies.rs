@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use onward_core::TransferId;
 use onward_core::store::{Acceptance, Held, NewDelivery};
 
 use super::{of_disclosure, of_rendition};
@@ -80,20 +79,18 @@ impl PackedAcceptance {
 
 /// Copies of a transfer that are queued together.
 pub(crate) fn packed(of: PartsOf, copies: &[NewDelivery], vault: &Vault, may_part: bool) -> Vec<PackedCopy> {
-    let mut parting = may_part.then(|| Parting::new(vault));
-    copies.iter().map(|copy| PackedCopy::of_one(of, copy, parting.as_mut())).collect()
+    let mut parting = may_part.then(|| Parting::new(vault, of));
+    copies.iter().map(|copy| PackedCopy::of_one(copy, parting.as_mut())).collect()
 }
 
 impl PackedCopy {
     /// A copy as it is, whole.
     pub(crate) fn whole(copy: &NewDelivery) -> Self {
-        // Nothing is taken out of it.
-        let of = PartsOf { transfer: TransferId::random(), month: 0 };
-        Self::of_one(of, copy, None)
+        Self::of_one(copy, None)
     }
 
-    fn of_one<'d>(of: PartsOf, copy: &'d NewDelivery, parting: Option<&mut Parting<'d>>) -> Self {
-        let mut taking = Taking { of, parting, digests: BTreeSet::new(), new_parts: Vec::new() };
+    fn of_one<'d>(copy: &'d NewDelivery, parting: Option<&mut Parting<'d>>) -> Self {
+        let mut taking = Taking { parting, digests: BTreeSet::new(), new_parts: Vec::new() };
         let body = taking.packed(&copy.body);
         let html = copy.html.as_ref().map(|html| taking.packed(html));
         Self {
@@ -136,7 +133,6 @@ impl PackedCopy {
 
 /// A copy that is being taken apart.
 struct Taking<'p, 'd> {
-    of: PartsOf,
     parting: Option<&'p mut Parting<'d>>,
     digests: BTreeSet<Digest>,
     new_parts: Vec<PackedPart>,
@@ -144,13 +140,13 @@ struct Taking<'p, 'd> {
 
 impl<'d> Taking<'_, 'd> {
     fn packed(&mut self, plain: &'d [u8]) -> Packed {
-        let parted = self.parting.as_mut().and_then(|parting| parting.part(self.of, plain));
-        let Some(parted) = parted else { return Packed::of(plain) };
+        let Some(parting) = self.parting.as_mut() else { return Packed::of(plain) };
+        let Some(parted) = parting.part(plain) else { return Packed::of(plain) };
         for part in &parted.parts {
             self.digests.insert(part.digest);
             if part.is_new {
                 let content = Packed::of(part.content);
-                self.new_parts.push(PackedPart { of: self.of, digest: part.digest, content });
+                self.new_parts.push(PackedPart { of: parting.of, digest: part.digest, content });
             }
         }
         Packed::of_rest(&parted.rest)

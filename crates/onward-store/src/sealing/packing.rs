@@ -20,8 +20,8 @@ thread_local! {
     static UNPACK: RefCell<Option<Decompressor<'static>>> = RefCell::new(Decompressor::new().ok());
 }
 
-/// The value as one Zstandard frame (RFC 8878) that tells its size, behind these bytes and with so much room behind it; `None` where that saves less than a sixteenth. It
-/// is written where it will be sealed, so that nothing of it is left to be copied; a frame that is not sealed is wiped.
+/// The value as one Zstandard frame (RFC 8878) that tells its size, behind these bytes and with so much room behind it; `None` where that
+/// saves less than a sixteenth. It is written where it can be sealed; a frame that is not sealed is wiped (`Packed`).
 pub(super) fn pack_behind(front: &[u8], plain: &[u8], room_behind: usize) -> Option<Vec<u8>> {
     if !(LEAST..=MOST).contains(&plain.len()) {
         return None;

@@ -27,18 +27,6 @@ pub(crate) struct PartsOf {
 /// By what a part is found: [`Vault::part`].
 pub(crate) type Digest = [u8; 32];
 
-/// A text without its parts, and where they belong.
-struct Rest {
-    gaps: Vec<Gap>,
-    text: Vec<u8>,
-}
-
-struct Gap {
-    /// Where in the whole it begins.
-    at: u64,
-    digest: Digest,
-}
-
 /// A text that was taken apart.
 pub(crate) struct Parted<'d> {
     /// What is sealed in its place; [`Read::whole`] reads it.
@@ -61,42 +49,48 @@ pub(crate) fn has_parts(plain: &[u8]) -> bool {
     next_run(plain, 0).is_some()
 }
 
-/// Takes texts of one operation apart. What it has seen in one of them it knows again in the next, and computes no digest anew.
+/// Takes texts of copies that are queued together apart. What it has seen in one of them it knows again in the next, and computes no digest
+/// anew.
 pub(crate) struct Parting<'d> {
     vault: &'d Vault,
-    seen: Vec<(PartsOf, Part<'d>)>,
+    pub(crate) of: PartsOf,
+    seen: Vec<Part<'d>>,
 }
 
 impl<'d> Parting<'d> {
-    pub(crate) fn new(vault: &'d Vault) -> Self {
-        Self { vault, seen: Vec::new() }
+    pub(crate) fn new(vault: &'d Vault, of: PartsOf) -> Self {
+        Self { vault, of, seen: Vec::new() }
     }
 
     /// `None` where there is nothing to take out.
-    pub(crate) fn part(&mut self, of: PartsOf, plain: &'d [u8]) -> Option<Parted<'d>> {
-        let mut rest = Rest { gaps: Vec::new(), text: Vec::new() };
-        let (mut parts, mut end) = (Vec::new(), 0);
+    pub(crate) fn part(&mut self, plain: &'d [u8]) -> Option<Parted<'d>> {
+        let (mut parts, mut gaps, mut text, mut end) = (Vec::new(), Vec::new(), Vec::new(), 0);
         while let Some(run) = next_run(plain, end) {
-            rest.text.extend_from_slice(&plain[end..run.start]);
+            text.extend_from_slice(&plain[end..run.start]);
             end = run.end;
-            let part = self.known(of, &plain[run.clone()]);
-            rest.gaps.push(Gap { at: run.start as u64, digest: part.digest });
+            let part = self.known(&plain[run.clone()]);
+            gaps.extend_from_slice(&(run.start as u64).to_be_bytes());
+            gaps.extend_from_slice(&part.digest);
             parts.push(part);
         }
         if parts.is_empty() {
             return None;
         }
-        rest.text.extend_from_slice(&plain[end..]);
-        Some(Parted { rest: rest.written(of), parts })
+        text.extend_from_slice(&plain[end..]);
+        let PartsOf { transfer, month } = self.of;
+        let count = u32::try_from(parts.len()).unwrap_or(u32::MAX).to_be_bytes();
+        // As `Read::of` reads it.
+        let rest = [transfer.0.as_bytes(), month.to_be_bytes().as_slice(), &count, &gaps, &text].concat();
+        Some(Parted { rest, parts })
     }
 
-    fn known(&mut self, of: PartsOf, content: &'d [u8]) -> Part<'d> {
-        if let Some((_, part)) = self.seen.iter().find(|(whose, part)| *whose == of && part.content == content) {
+    fn known(&mut self, content: &'d [u8]) -> Part<'d> {
+        if let Some(part) = self.seen.iter().find(|part| part.content == content) {
             return Part { is_new: false, ..*part };
         }
-        let part = Part { digest: self.vault.part(of.transfer, content), content, is_new: true };
+        let part = Part { digest: self.vault.part(self.of.transfer, content), content, is_new: true };
         if self.seen.len() < KNOWN {
-            self.seen.push((of, part));
+            self.seen.push(part);
         }
         part
     }
@@ -145,21 +139,6 @@ fn is_base64(byte: u8) -> bool {
     // '/' comes before '0'.
     let is_figure = (b'/'..=b'9').contains(&byte);
     is_letter | is_figure | (byte == b'+') | (byte == b'=') | (byte == b'\r') | (byte == b'\n')
-}
-
-impl Rest {
-    fn written(&self, of: PartsOf) -> Vec<u8> {
-        let mut written = Vec::with_capacity(28 + 40 * self.gaps.len() + self.text.len());
-        written.extend_from_slice(of.transfer.0.as_bytes());
-        written.extend_from_slice(&of.month.to_be_bytes());
-        written.extend_from_slice(&u32::try_from(self.gaps.len()).unwrap_or(u32::MAX).to_be_bytes());
-        for gap in &self.gaps {
-            written.extend_from_slice(&gap.at.to_be_bytes());
-            written.extend_from_slice(&gap.digest);
-        }
-        written.extend_from_slice(&self.text);
-        written
-    }
 }
 
 /// What is read of a text without its parts.
@@ -239,9 +218,9 @@ mod tests {
                 .map(|(is_run, length, from)| if *is_run { base64(*length, *from) } else { "\"<, ".repeat(length / 50) })
                 .collect();
             let vault = vault();
-            let mut parting = Parting::new(&vault);
-            prop_assert_eq!(has_parts(text.as_bytes()), parting.part(OF, text.as_bytes()).is_some());
-            let Some(parted) = parting.part(OF, text.as_bytes()) else { return Ok(()) };
+            let mut parting = Parting::new(&vault, OF);
+            prop_assert_eq!(has_parts(text.as_bytes()), parting.part(text.as_bytes()).is_some());
+            let Some(parted) = parting.part(text.as_bytes()) else { return Ok(()) };
             let parts = parted.parts.iter().map(|part| (part.digest, part.content.to_vec())).collect();
             let whole = put_together(&parted.rest, &parts);
             prop_assert_eq!(whole.as_deref(), Some(text.as_bytes()));
@@ -275,15 +254,15 @@ mod tests {
         let letter = base64(40_000, 0);
         let (document, page) = (format!("{{\"data\":\"{letter}\"}}"), format!("<a href=\"data:;base64,{letter}\">"));
         let vault = vault();
-        let mut parting = Parting::new(&vault);
-        let [one, two] = [&document, &page].map(|text| parting.part(OF, text.as_bytes()).expect("parted"));
+        let mut parting = Parting::new(&vault, OF);
+        let [one, two] = [&document, &page].map(|text| parting.part(text.as_bytes()).expect("parted"));
         let [first, again] = [one.parts[0], two.parts[0]];
         assert_eq!((one.parts.len(), two.parts.len(), first.digest), (1, 1, again.digest));
         assert!(first.content == letter.as_bytes() && first.is_new && !again.is_new);
         assert!(one.rest.len() < 200 && two.rest.len() < 200);
         let elsewhere = PartsOf { transfer: TransferId(Uuid::from_u128(8)), ..OF };
-        let other = parting.part(elsewhere, document.as_bytes()).expect("parted");
+        let other = Parting::new(&vault, elsewhere).part(document.as_bytes()).expect("parted");
         assert_ne!(first.digest, other.parts[0].digest);
-        assert!(parting.part(OF, base64(LEAST - 1, 0).as_bytes()).is_none());
+        assert!(Parting::new(&vault, OF).part(base64(LEAST - 1, 0).as_bytes()).is_none());
     }
 }
