@@ -10,7 +10,7 @@ use onward_core::client::{Client, NhsNumberPolicy, Role};
 use onward_core::directory::{Demographics, Directory, DirectoryError, Likeness, Match, PdsPatient};
 use onward_core::state::{RecipientKind, TransportKind};
 use onward_core::store::DeliveryRecord;
-use onward_core::transport::{InboxTransport, Mailbox, MeshMessage, Outbound, SendError, Sent, Transport};
+use onward_core::transport::{Mailbox, MeshMessage, Outbound, SendError, Sent, Transport};
 use onward_core::{Clock as _, DeliveryId, MeshMailboxId, NhsNumber, SystemClock, TransferId};
 use onward_fhir::authored::{ItkResponse, itk3_response};
 use onward_fhir::itk::{RESPONSE_CODES, ResponseCode};
@@ -148,7 +148,7 @@ impl Bench {
             directory: Arc::clone(&pds) as Arc<dyn Directory>,
             organisations: None,
             mailboxes: None,
-            transports: vec![Arc::new(InboxTransport), Arc::clone(&mesh) as Arc<dyn Transport>],
+            transports: vec![Arc::clone(&mesh) as Arc<dyn Transport>],
             mailbox: None,
             notifiers: Vec::new(),
             hook: None,

@@ -12,7 +12,7 @@ use onward_core::directory::Hub;
 use onward_core::state::{RecipientKind, TransportKind};
 use onward_core::store::TransferRecord;
 use onward_core::store::alerts::{AlertKind, Channel};
-use onward_core::transport::{InboxTransport, Notifier, Outbound, SendError, Sent, Telling, Transport};
+use onward_core::transport::{Notifier, Outbound, SendError, Sent, Telling, Transport};
 use onward_core::{Clock, HoldId, SystemClock, TransferId};
 use onward_gateway::accept::Submission;
 use onward_gateway::alerts::Alerting;
@@ -186,7 +186,7 @@ impl Bench {
             directory: Arc::new(StandInDirectory::load(&folder.path().join("people.toml")).expect("people")),
             organisations: None,
             mailboxes: None,
-            transports: vec![Arc::new(InboxTransport), Arc::clone(&partner) as Arc<dyn Transport>],
+            transports: vec![Arc::clone(&partner) as Arc<dyn Transport>],
             mailbox: None,
             notifiers: vec![Arc::clone(&letters) as Arc<dyn Notifier>],
             hook: None,

@@ -20,7 +20,10 @@ mod steps;
 mod subject;
 pub mod subscriptions;
 
+use std::fmt;
+
 use async_trait::async_trait;
+use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::audit::{AuditQuery, AuditRow, FoundAudit, StoredCheckpoint};
@@ -68,13 +71,28 @@ pub enum StoreError {
     Overtaken,
 }
 
+/// The bytes of a copy that leaves. Its `Debug` shows sizes only.
+#[derive(Clone)]
+pub struct Outgoing {
+    /// Media type of `body`.
+    pub media_type: String,
+    /// What travels.
+    pub body: Bytes,
+}
+
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing").field("body_bytes", &self.body.len()).finish_non_exhaustive()
+    }
+}
+
 /// A copy leased for one attempt.
 #[derive(Debug, Clone)]
 pub struct Lease {
     /// The copy.
     pub delivery: DeliveryRecord,
-    /// What travels.
-    pub rendition: StoredRendition,
+    /// What travels; none where nothing does, because the recipient collects it.
+    pub outgoing: Option<Outgoing>,
     /// MESH workflow.
     pub workflow: Option<WorkflowId>,
     /// Fencing token: only its holder can complete the attempt.

@@ -143,21 +143,6 @@ pub trait Transport: Send + Sync + 'static {
     async fn send(&self, outbound: &Outbound) -> Result<Sent, SendError>;
 }
 
-/// The inbox: nothing is sent, the recipient collects.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct InboxTransport;
-
-#[async_trait]
-impl Transport for InboxTransport {
-    fn kind(&self) -> TransportKind {
-        TransportKind::Inbox
-    }
-
-    async fn send(&self, _: &Outbound) -> Result<Sent, SendError> {
-        Ok(Sent::AwaitingCollection)
-    }
-}
-
 /// What a person, or the system of one, is told. It names no patient. Its `Debug` names the telling only.
 #[derive(Clone)]
 pub struct Telling {

@@ -4,8 +4,7 @@
 //! keeps each list once. What a copy carries is the same each time, so it is read once and remembered for a while.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use onward_core::store::{Contents, StoredRendition};
 use onward_transform::disclose::carried;
@@ -23,38 +22,28 @@ pub(crate) struct Leaving {
     pub(crate) contents: Arc<Contents>,
 }
 
-/// By what bytes are found again: two keyed hashes (SipHash) under keys of this process alone. A tenth of what SHA-256 takes, and nobody
-/// who does not know the keys can make other bytes that have them.
-type Mark = (u64, u64);
+type Digest = [u8; 32];
 
 /// What was read lately.
 #[derive(Default)]
 pub(crate) struct Reader {
-    keys: (RandomState, RandomState),
     lately: Mutex<Lately>,
 }
 
 #[derive(Default)]
 struct Lately {
-    known: HashMap<Mark, Arc<Read>>,
-    order: VecDeque<Mark>,
-    /// By digest: most copies of one kind carry the same, and the list has kilobytes.
-    lists: HashMap<[u8; 32], Weak<Contents>>,
-}
-
-/// What was read of bytes.
-struct Read {
-    contents: Arc<Contents>,
-    /// Found out when they leave: not every copy does.
-    sha256: OnceLock<String>,
+    /// By the digest of the bytes.
+    known: HashMap<Digest, Arc<Contents>>,
+    order: VecDeque<Digest>,
+    /// By their own digest: most copies of one kind carry the same, and the list has kilobytes.
+    lists: HashMap<Digest, Weak<Contents>>,
 }
 
 impl Reader {
     /// What these bytes carry, and their SHA-256.
     pub(crate) fn of(&self, media_type: &str, bytes: &[u8]) -> Leaving {
-        let read = self.read(media_type, bytes);
-        let sha256 = read.sha256.get_or_init(|| crate::sha256_hex(bytes)).clone();
-        Leaving { sha256, contents: Arc::clone(&read.contents) }
+        let (digest, contents) = self.read(media_type, bytes);
+        Leaving { sha256: hex::encode(digest), contents }
     }
 
     /// Reads what these bytes carry before it is asked for.
@@ -62,16 +51,17 @@ impl Reader {
         self.read(media_type, bytes);
     }
 
-    fn read(&self, media_type: &str, bytes: &[u8]) -> Arc<Read> {
-        let mark = (self.keys.0.hash_one(bytes), self.keys.1.hash_one(bytes));
-        let known = self.lately().known.get(&mark).cloned();
-        known.unwrap_or_else(|| {
+    fn read(&self, media_type: &str, bytes: &[u8]) -> (Digest, Arc<Contents>) {
+        let digest = crate::sha256(bytes);
+        let known = self.lately().known.get(&digest).cloned();
+        let contents = known.unwrap_or_else(|| {
             let contents = of(media_type, bytes);
             let mut lately = self.lately();
-            let read = Arc::new(Read { contents: lately.shared(contents), sha256: OnceLock::new() });
-            lately.keep(mark, &read);
-            read
-        })
+            let contents = lately.shared(contents);
+            lately.keep(digest, &contents);
+            contents
+        });
+        (digest, contents)
     }
 
     /// What a reader of the page gets, or, where there is none, of the body.
@@ -102,9 +92,9 @@ impl Lately {
         contents
     }
 
-    fn keep(&mut self, mark: Mark, read: &Arc<Read>) {
-        if self.known.insert(mark, Arc::clone(read)).is_none() {
-            self.order.push_back(mark);
+    fn keep(&mut self, of: Digest, contents: &Arc<Contents>) {
+        if self.known.insert(of, Arc::clone(contents)).is_none() {
+            self.order.push_back(of);
         }
         if self.order.len() > REMEMBERED
             && let Some(oldest) = self.order.pop_front()

@@ -13,7 +13,7 @@ use onward_core::TRACES;
 use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord, Basis};
 use onward_core::directory::Endpoint;
 use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
-use onward_core::store::{AttemptEnd, AttemptOutcome, DeliveryRecord, Intent, Lease, StoreError};
+use onward_core::store::{AttemptEnd, AttemptOutcome, DeliveryRecord, Intent, Lease, Outgoing, StoreError};
 use onward_core::transport::{Outbound, SendError, Sent, Transport};
 use tokio::sync::watch;
 use tracing::Instrument as _;
@@ -76,11 +76,10 @@ impl Gateway {
         Intent::new(move |lease| {
             let record = &lease.delivery;
             let transport = record.endpoint.kind();
-            if transport == TransportKind::Inbox || record.kind == RecipientKind::Sender {
-                return Vec::new();
-            }
+            let outgoing = lease.outgoing.as_ref().filter(|_| record.kind != RecipientKind::Sender);
+            let Some(outgoing) = outgoing else { return Vec::new() };
             let detail = format!("attempt {} by {transport}, as {}", lease.attempt, record.kind);
-            let leaving = reader.of(&lease.rendition.media_type, &lease.rendition.body);
+            let leaving = reader.of(&outgoing.media_type, &outgoing.body);
             vec![journal.row(&AuditEntry {
                 transfer: Some(record.transfer),
                 delivery: Some(record.id),
@@ -109,27 +108,9 @@ impl Gateway {
 
     async fn attempt_once(&self, lease: &Lease) -> AttemptEnd {
         let record = &lease.delivery;
-        let routed = matches!(record.endpoint, Endpoint::GpRouting { .. });
-        let outbound = Outbound {
-            delivery: record.id,
-            attempt: lease.attempt,
-            recipient: record.recipient.clone(),
-            kind: record.kind,
-            endpoint: record.endpoint.clone(),
-            media_type: lease.rendition.media_type.clone(),
-            body: lease.rendition.body.clone().into(),
-            workflow: lease.workflow.clone(),
-            replay: record.replay.is_some(),
-            addressee: routed.then(|| addressee::addressee(&lease.rendition.body)).flatten(),
-        };
-        let sent = match self.transport(record.endpoint.kind()) {
-            Some(transport) => match transport.send(&outbound).await {
-                Ok(Sent::Answered(answer)) => answered::understood(record.correlation_id.as_deref(), &answer),
-                sent => sent,
-            },
-            None => Err(SendError::Permanent {
-                reason: format!("no {} transport is configured on this gateway", record.endpoint.kind()),
-            }),
+        let sent = match &lease.outgoing {
+            Some(outgoing) => self.send(lease, outgoing).await,
+            None => Ok(Sent::AwaitingCollection),
         };
         let at = self.clock.now();
         self.note_health(record, &sent);
@@ -140,6 +121,32 @@ impl Gateway {
             outcome = outcome_word(&outcome), "attempt"
         );
         AttemptEnd { delivery: record.id, token: lease.token, outcome, at, audit }
+    }
+
+    async fn send(&self, lease: &Lease, outgoing: &Outgoing) -> Result<Sent, SendError> {
+        let record = &lease.delivery;
+        let routed = matches!(record.endpoint, Endpoint::GpRouting { .. });
+        let outbound = Outbound {
+            delivery: record.id,
+            attempt: lease.attempt,
+            recipient: record.recipient.clone(),
+            kind: record.kind,
+            endpoint: record.endpoint.clone(),
+            media_type: outgoing.media_type.clone(),
+            body: outgoing.body.clone(),
+            workflow: lease.workflow.clone(),
+            replay: record.replay.is_some(),
+            addressee: routed.then(|| addressee::addressee(&outgoing.body)).flatten(),
+        };
+        match self.transport(record.endpoint.kind()) {
+            Some(transport) => match transport.send(&outbound).await {
+                Ok(Sent::Answered(answer)) => answered::understood(record.correlation_id.as_deref(), &answer),
+                sent => sent,
+            },
+            None => Err(SendError::Permanent {
+                reason: format!("no {} transport is configured on this gateway", record.endpoint.kind()),
+            }),
+        }
     }
 
     /// The end of an attempt in which this gateway itself failed (a panic), or that was not begun because it could not say what would
@@ -164,7 +171,7 @@ impl Gateway {
             delivery: Some(record.id),
             recipient: Some(record.recipient.clone()),
             patient: record.patient.clone().filter(|_| record.kind != RecipientKind::Sender),
-            content_sha256: Some(crate::sha256_hex(&lease.rendition.body)),
+            content_sha256: lease.outgoing.as_ref().map(|outgoing| crate::sha256_hex(&outgoing.body)),
             ..AuditEntry::new(word, now, Agent::gateway(), reason.clone())
         };
         let outcome = match is_tried_again {
@@ -248,9 +255,8 @@ impl Gateway {
             Some(why) => format!("replay ({why}): {detail}"),
             None => detail,
         };
-        let leaving = self.reader.of(&lease.rendition.media_type, &lease.rendition.body);
         // From the inbox nothing has left before it is read.
-        let left = discloses && record.endpoint.kind() != TransportKind::Inbox;
+        let leaving = lease.outgoing.as_ref().map(|outgoing| self.reader.of(&outgoing.media_type, &outgoing.body));
         AuditEntry {
             success,
             transfer: Some(record.transfer),
@@ -258,8 +264,8 @@ impl Gateway {
             recipient: Some(record.recipient.clone()),
             patient: record.patient.clone().filter(|_| discloses),
             basis: discloses.then(|| Basis::care(&record.basis)),
-            content_sha256: Some(leaving.sha256),
-            contents: left.then_some(leaving.contents),
+            content_sha256: leaving.as_ref().map(|leaving| leaving.sha256.clone()),
+            contents: leaving.filter(|_| discloses).map(|leaving| leaving.contents),
             ..AuditEntry::new(as_disclosure(word), self.clock.now(), Agent::gateway(), detail)
         }
     }

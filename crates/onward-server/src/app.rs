@@ -24,7 +24,7 @@ use onward_core::retry::Schedule;
 use onward_core::scanning::Scanner;
 use onward_core::state::RecipientKind;
 use onward_core::store::Store;
-use onward_core::transport::{InboxTransport, Mailbox, Mailboxes, Transport};
+use onward_core::transport::{Mailbox, Mailboxes, Transport};
 use onward_core::{Clock, OdsCode, SystemClock};
 use onward_gateway::rounds::REST;
 use onward_gateway::{Gateway, Parts, Settings, mailboxes, organisations};
@@ -184,7 +184,7 @@ pub fn build(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<App> {
     let own_ods: OdsCode = config.own_ods()?.clone();
     let key_source =
         KeySource::new(HttpClient::new(&key_http(config)?)?, Arc::clone(&clock), config.identity.rsa_bits_min);
-    let mut transports: Vec<Arc<dyn Transport>> = vec![Arc::new(InboxTransport)];
+    let mut transports: Vec<Arc<dyn Transport>> = Vec::new();
     let push = http(config, None, None, false)?;
     let push = Arc::new(HttpsPush::new(push, notifying::push(config), Arc::clone(&clock)));
     transports.push(Arc::clone(&push) as Arc<dyn Transport>);

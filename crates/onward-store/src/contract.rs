@@ -54,6 +54,7 @@ macro_rules! every_contract {
         );
         $crate::contract::every_contract!($open, delivering:
             a_copy_is_leased_to_one,
+            what_is_collected_takes_nobodys_place,
             claims_at_once_never_share_a_copy,
             what_is_about_to_be_sent_is_told_with_its_lease,
             a_copy_of_which_nothing_can_be_told_hinders_no_other,

@@ -16,7 +16,7 @@ use onward_core::directory::DirectoryEntry;
 use onward_core::state::DeliveryState;
 use onward_core::store::{
     Accepted, Arrival, CopyChange, DeliveryRecord, Ended, HeldTransfer, HoldSeen, NewHold, Notice, OriginalMessage,
-    Overdue, Pause, Predecessor, ReplyWanted, Step, StoredRendition, SubjectHold, TransferRecord, Waiting,
+    Outgoing, Overdue, Pause, Predecessor, ReplyWanted, Step, StoredRendition, SubjectHold, TransferRecord, Waiting,
 };
 use onward_core::{DeliveryId, NhsNumber, OdsCode, TransferId};
 
@@ -152,6 +152,12 @@ pub(crate) fn rendition(
         body: keys.open(of_rendition("body", &id), &columns.get::<Vec<u8>>("body")?)?,
         html: opened(columns, keys, of_rendition("html", &id))?,
     })
+}
+
+/// What leaves of a copy, of a row with `media_type` and `body`.
+pub(crate) fn outgoing(columns: &Columns<'_>, keys: &Keychain, delivery: DeliveryId) -> Result<Outgoing, Unread> {
+    let body = keys.open(of_rendition("body", &delivery.to_string()), &columns.get::<Vec<u8>>("body")?)?;
+    Ok(Outgoing { media_type: columns.get("media_type")?, body: body.into() })
 }
 
 /// Of a row with `digest` and `body`.

@@ -1,7 +1,7 @@
 //! How values of the core look in the columns of every engine.
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
-use onward_core::directory::Hub;
+use onward_core::directory::{Endpoint, Hub};
 
 /// A moment as stored: microseconds since 1970, which hold every `Timestamp`.
 pub(crate) fn micros(at: Timestamp) -> i64 {
@@ -54,6 +54,21 @@ pub(crate) fn beginnings(hub: &Hub) -> Vec<String> {
             [of("https"), of("process-message")].concat()
         }
     }
+}
+
+/// Whether a copy for this stored endpoint waits for its recipient to collect it, so that nothing of it leaves.
+pub(crate) fn stays(endpoint: &str) -> bool {
+    endpoint == json(&Endpoint::Inbox {})
+}
+
+/// Of what is due, with stored endpoints and in its order: at most so many that leave, and all that stay.
+pub(crate) fn within<T>(limit: u32, due: Vec<(T, String)>) -> Vec<T> {
+    let mut leave = 0;
+    let is_within = |(copy, endpoint): (T, String)| {
+        leave += u32::from(!stays(&endpoint));
+        (stays(&endpoint) || leave <= limit).then_some(copy)
+    };
+    due.into_iter().filter_map(is_within).collect()
 }
 
 /// A count or size as stored.

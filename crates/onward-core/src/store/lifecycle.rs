@@ -123,6 +123,8 @@ pub struct Claim {
     pub lease_until: Timestamp,
     /// At most so many.
     pub limit: u32,
+    /// So many more of those that recipients collect: nothing of them leaves, and so they take nobody's place.
+    pub inboxes: u32,
     /// Nothing for these endpoints: they do not answer at present.
     pub except: Vec<Endpoint>,
     /// Nothing for any endpoint behind these: there is no place for it.
@@ -169,7 +171,8 @@ impl Claim {
     /// Whatever is due, with nothing audited of it: for what sends nothing.
     #[must_use]
     pub fn due(now: Timestamp, lease_until: Timestamp, limit: u32) -> Self {
-        Self { now, lease_until, limit, except: Vec::new(), full: Vec::new(), only: None, intent: Intent::none() }
+        let (except, full) = (Vec::new(), Vec::new());
+        Self { now, lease_until, limit, inboxes: 0, except, full, only: None, intent: Intent::none() }
     }
 }
 

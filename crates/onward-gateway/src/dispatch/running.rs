@@ -19,6 +19,8 @@ use crate::Gateway;
 
 /// Ends that come this soon after one another share a commit.
 const GATHER: Duration = Duration::from_millis(5);
+/// Copies placed into inboxes in one round, as many as fill a commit.
+const INBOXES: u32 = 64;
 
 /// The attempts of one dispatcher. While the store is asked, they go on.
 pub(super) struct Running<'g> {
@@ -87,9 +89,9 @@ impl<'g> Running<'g> {
         let (taken, busiest, full) = taken(self.held.values().filter_map(Held::place), share(places));
         let claim = if taken < places {
             let except = gateway.breakers.open().into_iter().map(|open| open.endpoint).collect();
-            Claim { except, full, ..due((places - taken).min(share(places) - busiest)) }
+            Claim { except, full, inboxes: INBOXES, ..due((places - taken).min(share(places) - busiest)) }
         } else {
-            Claim { only: Some(Endpoint::Inbox {}), ..due(places) }
+            Claim { only: Some(Endpoint::Inbox {}), inboxes: INBOXES, ..due(0) }
         };
         let leases = self.meanwhile(gateway.store.claim(claim)).await?;
         let mut begun = self.begin(leases, until, false);
@@ -198,7 +200,7 @@ impl<'g> Running<'g> {
                     tracing::warn!(delivery = %lease.delivery.id, "an attempt ended after its lease had passed to another worker");
                 }
                 // From the inbox nothing has left, nor has what was not told.
-                if !kept && lease.told && lease.delivery.endpoint != (Endpoint::Inbox {}) {
+                if !kept && lease.told && lease.outgoing.is_some() {
                     self.late.push(self.gateway.late_end(&lease, &end.outcome, doubtful));
                 }
             }

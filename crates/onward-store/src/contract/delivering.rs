@@ -53,9 +53,47 @@ pub(crate) fn change(delivery: DeliveryId, expected_version: u64, state: Deliver
     }
 }
 
+/// Somewhere out there.
+fn pushed() -> Endpoint {
+    Endpoint::Https { url: "https://practice.example/in".to_owned() }
+}
+
+/// Of what leaves a claim gives so many at most; what is collected comes beside it, in the order in which all are due, and without bytes.
+pub(crate) async fn what_is_collected_takes_nobodys_place(store: Shared) {
+    let mut expected = Vec::new();
+    for n in 0..8 {
+        let mut message = acceptance(n);
+        if n % 2 == 0 {
+            message.deliveries[0].endpoint = pushed();
+        }
+        expected.push((accept_new(&store, message).await, n % 2 == 0));
+    }
+    let claimed = async |limit: u32, inboxes: u32, only: Option<Endpoint>, now: i64| {
+        let claim = Claim { inboxes, only, ..Claim::due(at(now), at(now + 10), limit) };
+        let leases = store.claim(claim).await.expect("claimable");
+        leases.iter().map(|lease| (lease.delivery.id, lease.outgoing.is_some())).collect::<Vec<_>>()
+    };
+    assert_eq!(claimed(2, 0, None, 0).await, expected[..2], "no more than the limit, whatever they are");
+    assert_eq!(claimed(2, 2, None, 20).await, expected[..4], "due in this order");
+    assert_eq!(claimed(1, 5, None, 40).await, [expected[0], expected[1], expected[3], expected[5]], "one place");
+    assert_eq!(claimed(0, 9, Some(Endpoint::Inbox {}), 60).await, [1, 3, 5, 7].map(|n| expected[n]));
+    assert_eq!(
+        claimed(9, 9, None, 60).await,
+        [0, 2, 4, 6].map(|n| expected[n]),
+        "the others are leased, those left out are not"
+    );
+    let attempts = async |n: usize| read(&store, expected[n].0).await.attempts;
+    assert_eq!(
+        (attempts(0).await, attempts(1).await, attempts(6).await),
+        (4, 4, 1),
+        "what was left out was not attempted"
+    );
+}
+
 pub(crate) async fn a_copy_is_leased_to_one(store: Shared) {
     let mut message = acceptance(1);
     message.deliveries[0].workflow = Some("TOC_FHIR_IP_DISCH".parse().expect("a workflow"));
+    message.deliveries[0].endpoint = pushed();
     let id = accept_new(&store, message).await;
     assert!(store.claim(Claim::due(at(-1), at(30), 10)).await.expect("claimable").is_empty(), "not due yet");
     assert!(store.claim(Claim::due(at(0), at(30), 0)).await.expect("claimable").is_empty());
@@ -65,8 +103,8 @@ pub(crate) async fn a_copy_is_leased_to_one(store: Shared) {
     let lease = &leases[0];
     assert_eq!((lease.delivery.id, lease.attempt, lease.delivery.attempts), (id, 1, 1));
     assert_eq!((lease.delivery.state, lease.delivery.version), (DeliveryState::Queued, 1));
-    assert_eq!(lease.rendition.body, b"what travels");
-    assert_eq!(lease.rendition.html.as_deref(), Some(&b"<p>what travels</p>"[..]));
+    let outgoing = lease.outgoing.as_ref().expect("it leaves");
+    assert_eq!((outgoing.media_type.as_str(), &outgoing.body[..]), ("application/fhir+json", &b"what travels"[..]));
     assert_eq!(lease.workflow.as_ref().map(ToString::to_string).as_deref(), Some("TOC_FHIR_IP_DISCH"));
     assert!(claim(&store, 29).await.is_empty(), "leased");
     let is_leased = async |now: i64| store.is_leased(id, at(now)).await.expect("readable");

@@ -7,7 +7,7 @@ use deadpool_postgres::Client;
 use jiff::Timestamp;
 use onward_core::directory::Endpoint;
 use onward_core::store::{
-    AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, GivenUp, Lease, Overdue, Renewal, StoredRendition,
+    AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, GivenUp, Lease, Outgoing, Overdue, Renewal,
 };
 use onward_core::{DeliveryId, WorkflowId};
 use tokio_postgres::Row;
@@ -23,11 +23,11 @@ use crate::columns::{Columns, Corrupt};
 use crate::query;
 use crate::rows::{self, DELIVERY};
 use crate::sealing::{Keychain, Unread};
-use crate::stored::{beginnings, json, micros, signed, stored_count};
+use crate::stored::{beginnings, json, micros, signed, stays, stored_count, within};
 
 /// What may be sent: due at `$1`, leased by nobody at `$2`, the longest due first. Rows that another node is about to lease are
 /// passed over. For the endpoint `$4` only, for none of `$5`, and for none that begins as `$6` says.
-pub(super) const DUE: &str = "SELECT d.id FROM deliveries d
+pub(super) const DUE: &str = "SELECT d.id, d.endpoint FROM deliveries d
      WHERE d.state = 'queued' AND d.next_attempt <= $1 AND (d.lease_until IS NULL OR d.lease_until <= $2)
          AND NOT EXISTS (SELECT 1 FROM deliveries older
              WHERE older.state = 'queued' AND older.lane = d.lane AND older.recipient = d.recipient
@@ -76,12 +76,16 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
     let only = claim.only.as_ref().map(json);
     let except: Vec<String> = claim.except.iter().map(json).collect();
     let full: Vec<String> = claim.full.iter().flat_map(beginnings).collect();
-    let due: Vec<Uuid> =
-        session::all(c, DUE, &[&micros(claim.now), &lease_now, &i64::from(claim.limit), &only, &except, &full])
-            .await?
-            .iter()
-            .map(|row| Columns::of("deliveries", row).parsed("id"))
-            .collect::<Result<_, _>>()?;
+    let limit = i64::from(claim.limit) + i64::from(claim.inboxes);
+    let due = session::all(c, DUE, &[&micros(claim.now), &lease_now, &limit, &only, &except, &full])
+        .await?
+        .iter()
+        .map(|row| {
+            let columns = Columns::of("deliveries", row);
+            Ok((columns.parsed("id")?, columns.get("endpoint")?))
+        })
+        .collect::<Result<Vec<(Uuid, String)>, Failure>>()?;
+    let due = within(claim.limit, due);
     if due.is_empty() {
         return Ok(Vec::new());
     }
@@ -97,7 +101,7 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
         &[&lease_until, &due, &tokens.iter().map(|token| signed(*token)).collect::<Vec<_>>()],
     )
     .await?;
-    let mut renditions = renditions(c, &leased).await?;
+    let mut outgoing = outgoing(c, &leased).await?;
     let copies = c.each(&leased, |row, keys| copy(&Columns::of("deliveries", row), keys)).await?;
     let mut by_id = BTreeMap::new();
     for (row, copy) in leased.iter().zip(copies) {
@@ -107,7 +111,7 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
     let mut leases = Vec::with_capacity(due.len());
     for (id, token) in due.iter().zip(tokens) {
         let Some((id, copy)) = by_id.remove(id) else { continue };
-        match lease(copy, token, renditions.remove(&id.0)) {
+        match lease(copy, token, outgoing.remove(&id.0)) {
             Ok(lease) => leases.push(lease),
             Err(Unread::Corrupt(place)) => park(c, id, &place, claim.now).await?,
             Err(Unread::Erased) => park(c, id, "erased", claim.now).await?,
@@ -161,11 +165,14 @@ pub(super) async fn database_now(c: &Client) -> Result<i64, Failure> {
     Ok(Columns::of("clock", &row).count("now")?)
 }
 
-/// The contents of leased copies. One that cannot be read is among them as such.
-async fn renditions(c: &Keyed, leased: &[Row]) -> Result<BTreeMap<Uuid, Result<StoredRendition, Unread>>, Failure> {
+/// What leaves of leased copies. One that cannot be read is among them as such.
+async fn outgoing(c: &Keyed, leased: &[Row]) -> Result<BTreeMap<Uuid, Result<Outgoing, Unread>>, Failure> {
     let (mut ids, mut months) = (Vec::new(), Vec::new());
     for row in leased {
         let columns = Columns::of("deliveries", row);
+        if stays(&columns.get::<String>("endpoint")?) {
+            continue;
+        }
         ids.push(columns.parsed::<Uuid>("id")?);
         months.push(columns.count::<i64>("month")?);
     }
@@ -173,19 +180,19 @@ async fn renditions(c: &Keyed, leased: &[Row]) -> Result<BTreeMap<Uuid, Result<S
     months.dedup();
     let bodies = session::all(
         c,
-        "SELECT delivery, media_type, body, html FROM rendition_bodies WHERE delivery = ANY($1) AND month = ANY($2)",
+        "SELECT delivery, media_type, body FROM rendition_bodies WHERE delivery = ANY($1) AND month = ANY($2)",
         &[&ids, &months],
     )
     .await?;
     let read = |row: &Row, keys: &Keychain| {
         let columns = Columns::of("rendition_bodies", row);
-        rows::rendition(&columns, keys, columns.parsed("delivery")?)
+        rows::outgoing(&columns, keys, columns.parsed("delivery")?)
     };
-    let mut renditions = BTreeMap::new();
-    for (row, rendition) in bodies.iter().zip(c.each(&bodies, read).await?) {
-        renditions.insert(Columns::of("rendition_bodies", row).parsed::<Uuid>("delivery")?, rendition);
+    let mut outgoing = BTreeMap::new();
+    for (row, read) in bodies.iter().zip(c.each(&bodies, read).await?) {
+        outgoing.insert(Columns::of("rendition_bodies", row).parsed::<Uuid>("delivery")?, read);
     }
-    Ok(renditions)
+    Ok(outgoing)
 }
 
 fn copy(columns: &Columns<'_>, keys: &Keychain) -> Result<(DeliveryRecord, Option<WorkflowId>), Unread> {
@@ -195,12 +202,15 @@ fn copy(columns: &Columns<'_>, keys: &Keychain) -> Result<(DeliveryRecord, Optio
 fn lease(
     copy: Result<(DeliveryRecord, Option<WorkflowId>), Unread>,
     token: u64,
-    rendition: Option<Result<StoredRendition, Unread>>,
+    outgoing: Option<Result<Outgoing, Unread>>,
 ) -> Result<Lease, Unread> {
     let (delivery, workflow) = copy?;
-    let rendition = rendition.ok_or_else(|| Corrupt::at("rendition_bodies", "delivery"))??;
+    let outgoing = match delivery.endpoint {
+        Endpoint::Inbox {} => None,
+        _ => Some(outgoing.ok_or_else(|| Corrupt::at("rendition_bodies", "delivery"))??),
+    };
     let attempt = delivery.attempts;
-    Ok(Lease { delivery, rendition, workflow, token, attempt, told: true })
+    Ok(Lease { delivery, outgoing, workflow, token, attempt, told: true })
 }
 
 /// Gives an unreadable copy to a person, so that it holds back its own lane only and not every claim.

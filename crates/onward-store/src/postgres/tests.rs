@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use onward_core::audit::{AuditRow, AuditWord, StoredCheckpoint};
+use onward_core::directory::Endpoint;
 use onward_core::state::DeliveryState;
 use onward_core::store::Store;
 use onward_core::store::retention::{BodyClass, Purged};
@@ -350,7 +351,9 @@ async fn a_legal_hold_that_is_placed_while_a_month_goes_holds() {
 async fn fault_031_an_unreadable_copy_parks_itself_only() {
     let Some((cluster, url, [store, _])) = two_nodes().await else { return };
     let poisoned = accept_new(&store, acceptance(1)).await;
-    let bodiless = accept_new(&store, acceptance(2)).await;
+    let mut pushed = acceptance(2);
+    pushed.deliveries[0].endpoint = Endpoint::Https { url: "https://practice.example/in".to_owned() };
+    let bodiless = accept_new(&store, pushed).await;
     let healthy = accept_new(&store, acceptance(3)).await;
     cluster.tamper(&url, &format!("UPDATE deliveries SET workflow = '' WHERE id = '{poisoned}'"));
     cluster.tamper(&url, &format!("DELETE FROM rendition_bodies WHERE delivery = '{bodiless}'"));

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
-use onward_core::store::{DeliveryQuery, DeliveryRecord, NewDelivery, Step, StoredRendition, Transition};
+use onward_core::store::{DeliveryQuery, DeliveryRecord, NewDelivery, Outgoing, Step, StoredRendition, Transition};
 use onward_core::{DeliveryId, TransferId};
 use rusqlite::{Row, params, params_from_iter};
 
@@ -215,6 +215,16 @@ pub(super) fn rendition(c: &Keyed<'_>, id: DeliveryId) -> Result<Option<StoredRe
     c.prepare_cached("SELECT media_type, body, html FROM rendition_bodies WHERE delivery = ?")?
         .query_and_then([id.to_string()], |row| {
             c.opened(|keys| rows::rendition(&Columns::of("rendition_bodies", row), keys, id))
+        })?
+        .next()
+        .transpose()
+}
+
+/// What leaves of a copy.
+pub(super) fn outgoing(c: &Keyed<'_>, id: DeliveryId) -> Result<Option<Outgoing>, Failure> {
+    c.prepare_cached("SELECT media_type, body FROM rendition_bodies WHERE delivery = ?")?
+        .query_and_then([id.to_string()], |row| {
+            c.opened(|keys| rows::outgoing(&Columns::of("rendition_bodies", row), keys, id))
         })?
         .next()
         .transpose()

@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 use onward_core::directory::Endpoint;
-use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, GivenUp, Lease, Overdue, Renewal};
+use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, GivenUp, Lease, Overdue, Renewal};
 use onward_core::{DeliveryId, WorkflowId};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
@@ -17,11 +17,11 @@ use super::keyed::Keyed;
 use crate::columns::Columns;
 use crate::query;
 use crate::rows;
-use crate::stored::{beginnings, json, micros, signed, stored_count};
+use crate::stored::{beginnings, json, micros, signed, stored_count, within};
 
 /// What may be sent at `?1`, at most `?2`, the longest due first, while not everybody is paused; for the endpoint `?3` only, and not for those of the list
 /// `?4` (JSON), nor for those that begin as the list `?5` says (JSON).
-pub(super) const DUE: &str = "SELECT d.id FROM deliveries d
+pub(super) const DUE: &str = "SELECT d.id, d.endpoint FROM deliveries d
      WHERE d.state = 'queued' AND d.next_attempt <= ?1 AND (d.lease_until IS NULL OR d.lease_until <= ?1)
          AND (?3 IS NULL OR d.endpoint = ?3)
          AND (?4 IS NULL OR d.endpoint NOT IN (SELECT value FROM json_each(?4)))
@@ -54,7 +54,7 @@ pub(super) fn is_leased(c: &Connection, id: DeliveryId, now: Timestamp) -> rusql
 
 /// Leases what is due, writing each attempt before anything is sent.
 pub(super) fn claim(c: &Keyed<'_>, claim: &Claim) -> Result<Vec<Lease>, Failure> {
-    let Claim { now, lease_until, limit, except, full, only, intent } = claim;
+    let Claim { now, lease_until, limit, inboxes, except, full, only, intent } = claim;
     let (now, lease_until) = (*now, *lease_until);
     // Asked once: a backlog that waits for the end of a pause is not walked each time that it grows.
     if c.prepare_cached("SELECT 1 FROM pauses WHERE recipient = ?")?.exists([rows::EVERYBODY])? {
@@ -65,10 +65,12 @@ pub(super) fn claim(c: &Keyed<'_>, claim: &Claim) -> Result<Vec<Lease>, Failure>
     let full = (!full.is_empty()).then(|| json(&full.iter().flat_map(beginnings).collect::<Vec<_>>()));
     let due = c
         .prepare_cached(DUE)?
-        .query_and_then(params![micros(now), limit, only.as_ref().map(json), except, full], |row| {
-            Ok(Columns::of("deliveries", row).parsed("id")?)
+        .query_and_then(params![micros(now), limit + inboxes, only.as_ref().map(json), except, full], |row| {
+            let columns = Columns::of("deliveries", row);
+            Ok((columns.parsed("id")?, columns.get("endpoint")?))
         })?
-        .collect::<Result<Vec<DeliveryId>, Failure>>()?;
+        .collect::<Result<Vec<(DeliveryId, String)>, Failure>>()?;
+    let due = within(*limit, due);
     let mut leases = Vec::with_capacity(due.len());
     for id in due {
         match lease(c, id, now, lease_until) {
@@ -99,28 +101,31 @@ fn park(c: &Keyed<'_>, id: DeliveryId, place: &str, now: Timestamp) -> Result<()
 }
 
 fn lease(c: &Keyed<'_>, id: DeliveryId, now: Timestamp, lease_until: Timestamp) -> Result<Lease, Failure> {
-    let rendition = deliveries::rendition(c, id)?.ok_or_else(|| Failure::corrupt("rendition_bodies", "delivery"))?;
+    let delivery = deliveries::by_id(c, id)?.ok_or_else(|| Failure::corrupt("deliveries", "id"))?;
+    let outgoing = match delivery.endpoint {
+        Endpoint::Inbox {} => None,
+        _ => Some(deliveries::outgoing(c, id)?.ok_or_else(|| Failure::corrupt("rendition_bodies", "delivery"))?),
+    };
     // Random rather than counted: no token of an earlier lease, or of a restored backup, can fit again.
     let (token, _) = Uuid::new_v4().as_u64_pair();
-    let workflow = c
+    let (attempt, workflow) = c
         .prepare_cached(
             "UPDATE deliveries SET lease_token = ?, lease_until = ?, attempts = attempts + 1 WHERE id = ?
-             RETURNING workflow",
+             RETURNING attempts, workflow",
         )?
         .query_and_then(params![signed(token), micros(lease_until), id.to_string()], |row| {
-            Ok::<_, Failure>(Columns::of("deliveries", row).parsed_opt::<WorkflowId>("workflow")?)
+            let columns = Columns::of("deliveries", row);
+            Ok::<_, Failure>((columns.count::<u32>("attempts")?, columns.parsed_opt::<WorkflowId>("workflow")?))
         })?
         .next()
-        .transpose()?
-        .flatten();
-    let delivery = deliveries::by_id(c, id)?.ok_or_else(|| Failure::corrupt("deliveries", "id"))?;
-    let attempt = delivery.attempts;
+        .ok_or_else(|| Failure::corrupt("deliveries", "id"))??;
+    let delivery = DeliveryRecord { attempts: attempt, ..delivery };
     c.prepare_cached("INSERT INTO attempts (delivery, attempt, started) VALUES (?, ?, ?)")?.execute(params![
         id.to_string(),
         attempt,
         micros(now)
     ])?;
-    Ok(Lease { delivery, rendition, workflow, token, attempt, told: true })
+    Ok(Lease { delivery, outgoing, workflow, token, attempt, told: true })
 }
 
 /// Makes leases last longer whose token still is their copy's.
@@ -136,13 +141,9 @@ pub(super) fn renew(c: &Keyed<'_>, renewal: &Renewal) -> Result<Vec<bool>, Failu
 /// has moved on meanwhile (an acknowledgement was faster than we were), it stays where it is: the attempt,
 /// its reference and its audit are recorded all the same, for the disclosure has happened.
 pub(super) fn complete(c: &Keyed<'_>, end: &AttemptEnd) -> Result<bool, Failure> {
-    let id = end.delivery.to_string();
     let held = c
-        .prepare_cached(
-            "UPDATE deliveries SET lease_token = NULL, lease_until = NULL WHERE id = ? AND lease_token = ?
-             RETURNING attempts, state = 'queued' AS queued",
-        )?
-        .query_and_then(params![id, signed(end.token)], |row| {
+        .prepare_cached("SELECT attempts, state = 'queued' AS queued FROM deliveries WHERE id = ? AND lease_token = ?")?
+        .query_and_then(params![end.delivery.to_string(), signed(end.token)], |row| {
             let columns = Columns::of("deliveries", row);
             Ok::<_, Failure>((columns.count::<u32>("attempts")?, columns.flag("queued")?))
         })?
@@ -150,30 +151,42 @@ pub(super) fn complete(c: &Keyed<'_>, end: &AttemptEnd) -> Result<bool, Failure>
         .transpose()?;
     let Some((attempt, queued)) = held else { return Ok(false) };
     finish_attempt(c, end, attempt)?;
-    if let AttemptOutcome::Sent { reference: Some(reference), .. } = &end.outcome {
-        c.prepare_cached("UPDATE deliveries SET reference = ? WHERE id = ?")?.execute(params![reference, id])?;
-    }
     if queued {
         move_on(c, end)?;
         deliveries::keep_version(c, end.delivery, end.at)?;
+    } else {
+        c.prepare_cached(
+            "UPDATE deliveries SET lease_token = NULL, lease_until = NULL, reference = coalesce(?, reference)
+             WHERE id = ?",
+        )?
+        .execute(params![reference(end), end.delivery.to_string()])?;
     }
     audit::append(c, &end.audit)?;
     Ok(true)
 }
 
+/// The partner's reference, where it gave one.
+fn reference(end: &AttemptEnd) -> Option<&str> {
+    match &end.outcome {
+        AttemptOutcome::Sent { reference, .. } => reference.as_deref(),
+        AttemptOutcome::Retry { .. } | AttemptOutcome::Failed { .. } => None,
+    }
+}
+
 fn finish_attempt(c: &Keyed<'_>, end: &AttemptEnd, attempt: u32) -> Result<(), Failure> {
-    let (outcome, reason, reference) = match &end.outcome {
-        AttemptOutcome::Sent { reference, .. } => ("sent", None, reference.as_deref()),
-        AttemptOutcome::Retry { reason, .. } => ("retry", Some(reason.as_str()), None),
-        AttemptOutcome::Failed { reason } => ("failed", Some(reason.as_str()), None),
+    let (outcome, reason) = match &end.outcome {
+        AttemptOutcome::Sent { .. } => ("sent", None),
+        AttemptOutcome::Retry { reason, .. } => ("retry", Some(reason.as_str())),
+        AttemptOutcome::Failed { reason } => ("failed", Some(reason.as_str())),
     };
     c.prepare_cached(
         "UPDATE attempts SET finished = ?, outcome = ?, reason = ?, reference = ? WHERE delivery = ? AND attempt = ?",
     )?
-    .execute(params![micros(end.at), outcome, reason, reference, end.delivery.to_string(), attempt])?;
+    .execute(params![micros(end.at), outcome, reason, reference(end), end.delivery.to_string(), attempt])?;
     Ok(())
 }
 
+/// Ends the lease and moves the state, in one change of the row: each writes all of it.
 fn move_on(c: &Keyed<'_>, end: &AttemptEnd) -> Result<(), Failure> {
     let (state, next_attempt, reason) = match &end.outcome {
         AttemptOutcome::Sent { state, .. } => (state.as_str(), None, None),
@@ -181,10 +194,11 @@ fn move_on(c: &Keyed<'_>, end: &AttemptEnd) -> Result<(), Failure> {
         AttemptOutcome::Failed { reason } => ("failed", None, Some(reason)),
     };
     c.prepare_cached(
-        "UPDATE deliveries SET state = ?, version = version + 1, next_attempt = ?, reason = ?, words = NULL, changed = ?
+        "UPDATE deliveries SET state = ?, version = version + 1, next_attempt = ?, reason = ?, words = NULL, changed = ?,
+             lease_token = NULL, lease_until = NULL, reference = coalesce(?, reference)
          WHERE id = ?",
     )?
-    .execute(params![state, next_attempt, reason, micros(end.at), end.delivery.to_string()])?;
+    .execute(params![state, next_attempt, reason, micros(end.at), reference(end), end.delivery.to_string()])?;
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, mpsc};
 
 use jiff::Timestamp;
 use onward_core::audit::AuditWord;
+use onward_core::directory::Endpoint;
 use onward_core::state::DeliveryState;
 use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, Claim, Flaw, Store, StoreError};
 use onward_core::{Clock, DeliveryId};
@@ -348,7 +349,9 @@ async fn fault_031_an_unreadable_copy_parks_itself_only() {
     let (folder, store) = fresh();
     let shared: Shared = store;
     let poisoned = accept_new(&shared, acceptance(1)).await;
-    let bodiless = accept_new(&shared, acceptance(2)).await;
+    let mut pushed = acceptance(2);
+    pushed.deliveries[0].endpoint = Endpoint::Https { url: "https://practice.example/in".to_owned() };
+    let bodiless = accept_new(&shared, pushed).await;
     let healthy = accept_new(&shared, acceptance(3)).await;
     tamper(&folder, &format!("UPDATE deliveries SET workflow = '' WHERE id = '{poisoned}'"));
     tamper(&folder, &format!("DELETE FROM rendition_bodies WHERE delivery = '{bodiless}'"));

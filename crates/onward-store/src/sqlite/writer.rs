@@ -16,8 +16,9 @@ use super::failure::{Consequence, Failure, abort_if_the_disk_failed, consequence
 const BATCH_MAX: usize = 64;
 /// Operations that may wait; beyond this, callers wait for a place.
 const QUEUE_MAX: usize = 256;
-/// Pages in the log that are not yet in the database, from which on they are carried over.
-const CHECKPOINT_PAGES: i64 = 1000;
+/// Pages in the log that are not yet in the database, from which on they are carried over: 16 MB. Pages that every commit changes are carried
+/// once for many of them.
+const CHECKPOINT_PAGES: i64 = 4000;
 
 /// How much was committed, for metrics and for the benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

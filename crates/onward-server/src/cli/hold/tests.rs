@@ -408,7 +408,8 @@ async fn a_closed_hold_ends_the_transfer_and_tells_the_hospital() {
     // The acceptance's own response goes first.
     for _ in 0..2 {
         for lease in store.claim(Claim::due(open::now(), open::now(), 10)).await.expect("claimed") {
-            told |= String::from_utf8_lossy(&lease.rendition.body).contains("value=\"30002\"");
+            let rendition = store.rendition(lease.delivery.id).await.expect("readable").expect("there");
+            told |= String::from_utf8_lossy(&rendition.body).contains("value=\"30002\"");
             let outcome = AttemptOutcome::Sent { state: DeliveryState::Completed, reference: None };
             let (delivery, token) = (lease.delivery.id, lease.token);
             let end = AttemptEnd { delivery, token, outcome, at: open::now(), audit: Vec::new() };
