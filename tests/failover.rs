@@ -3,22 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::http::{HeaderMap, StatusCode};
 use onward_core::TransferId;
 use onward_core::state::{DeliveryState, TransportKind};
 use onward_core::store::DeliveryQuery;
 use onward_server::cli::Exit;
-use onward_server::listener;
 use onward_tests::message::{self, fresh};
+use onward_tests::pharmacy::{Answers, Pharmacy};
 use onward_tests::postgres::Cluster;
 use onward_tests::world::{World, accepted};
-use tokio::net::TcpListener;
-use tokio::sync::watch;
 
 use crate::proof::{command, onward};
 
@@ -107,45 +100,6 @@ async fn fault_018_fsck_flags_a_failover_that_lost_the_tail() {
     assert_eq!(command(&world, &["fsck"]).await, Exit::No, "it is another history, however long it grows");
 }
 
-/// One delivery as it came to the pharmacy: its identifier and its bytes.
-type Came = (String, Bytes);
-
-/// A pharmacy's system that writes down what comes, and takes it when it is told to.
-#[derive(Default)]
-struct Pharmacy {
-    takes: AtomicBool,
-    came: Mutex<Vec<Came>>,
-}
-
-impl Pharmacy {
-    async fn serve(self: &Arc<Self>, world: &World) -> watch::Sender<bool> {
-        let bound = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("https://{}/in", bound.local_addr().expect("bound"));
-        let own = Arc::clone(self);
-        let app = Router::new().fallback(move |headers: HeaderMap, body: Bytes| async move {
-            if !own.takes.load(Ordering::SeqCst) {
-                return StatusCode::SERVICE_UNAVAILABLE;
-            }
-            let id = headers["onward-delivery"].to_str().expect("text").to_owned();
-            own.came.lock().expect("whole").push((id, body));
-            StatusCode::OK
-        });
-        let (stop, stopped) = watch::channel(false);
-        let tls = Some(Arc::new(world.tls()));
-        tokio::spawn(listener::serve(bound, tls, app, listener::Patience::default(), stopped));
-        let entry = format!(
-            "[[pharmacy]]\nods = \"FZZ01\"\nname = \"Station Road Pharmacy\"\nexpires = \"2099-12-31\"\n\
-             endpoint = {{ transport = \"https\", url = \"{url}\" }}\n"
-        );
-        world.import_directory(&entry).await;
-        stop
-    }
-
-    fn came(&self) -> Vec<Came> {
-        self.came.lock().expect("whole").clone()
-    }
-}
-
 /// The copies that the pharmacy is pushed of these messages.
 async fn pushed(world: &World, transfers: &[TransferId]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
@@ -164,8 +118,7 @@ async fn fault_038_a_backup_that_is_restored_repeats_only_what_was_queued_and_te
     let kept = tempfile::tempdir().expect("a folder");
     let retry = "[retry.https]\nfirst_seconds = 1\nlongest_seconds = 1\n";
     let mut world = World::start_reaching_loopback_with(&format!("{}{retry}", kept_in(kept.path()))).await;
-    let pharmacy = Arc::new(Pharmacy::default());
-    let _serving = pharmacy.serve(&world).await;
+    let pharmacy = Pharmacy::start(&world, Answers::Takes).await;
     let hospital = world.hospital().await;
     let post = async |count: usize| {
         let mut posted = Vec::new();
@@ -176,10 +129,9 @@ async fn fault_038_a_backup_that_is_restored_repeats_only_what_was_queued_and_te
         posted
     };
     let ids = |posted: &[(TransferId, String)]| posted.iter().map(|(id, _)| *id).collect::<Vec<_>>();
-    pharmacy.takes.store(true, Ordering::SeqCst);
     let delivered = post(2).await;
     until_nothing_is_queued(&world).await;
-    pharmacy.takes.store(false, Ordering::SeqCst);
+    pharmacy.does(Answers::Refuses);
     let queued = post(3).await;
     let queued_copies = pushed(&world, &ids(&queued)).await;
     let delivered_copies = pushed(&world, &ids(&delivered)).await;
@@ -189,13 +141,13 @@ async fn fault_038_a_backup_that_is_restored_repeats_only_what_was_queued_and_te
     let backup = std::fs::read(&database).expect("readable");
 
     world.restart().await;
-    pharmacy.takes.store(true, Ordering::SeqCst);
+    pharmacy.does(Answers::Takes);
     let after = post(2).await;
     until_nothing_is_queued(&world).await;
     until_kept(&world, kept.path()).await;
     world.stop().await;
-    let first: BTreeMap<String, Bytes> = pharmacy.came().into_iter().collect();
-    let order: Vec<String> = pharmacy.came().into_iter().map(|(id, _)| id).collect();
+    let first = pharmacy.has();
+    let order: Vec<String> = pharmacy.came().into_iter().map(|came| came.delivery).collect();
     assert_eq!((first.len(), order.len()), (14, 14), "each copy once");
 
     for name in ["onward.db-wal", "onward.db-shm"] {
@@ -206,18 +158,18 @@ async fn fault_038_a_backup_that_is_restored_repeats_only_what_was_queued_and_te
     world.restart().await;
     until_nothing_is_queued(&world).await;
     let again = pharmacy.came().split_off(order.len());
-    let repeated: BTreeSet<String> = again.iter().map(|(id, _)| id.clone()).collect();
+    let repeated: BTreeSet<String> = again.iter().map(|came| came.delivery.clone()).collect();
     assert_eq!(
         (again.len(), &repeated),
         (queued_copies.len(), &queued_copies),
         "what was queued, once each, and nothing else"
     );
-    assert!(again.iter().all(|(id, body)| first[id] == *body), "known there, to the byte");
+    assert!(again.iter().all(|came| first[&came.delivery] == came.body), "known there, to the byte");
     // The copies of one kind are one lane, which keeps its order as the first time: nothing comes all at once.
     let (referrals, nominations) = lanes(&world, &ids(&queued)).await;
     for lane in [referrals, nominations] {
         let in_order = |ids: &mut dyn Iterator<Item = String>| ids.filter(|id| lane.contains(id)).collect::<Vec<_>>();
-        assert_eq!(in_order(&mut again.iter().map(|(id, _)| id.clone())), lane);
+        assert_eq!(in_order(&mut again.iter().map(|came| came.delivery.clone())), lane);
         assert_eq!(in_order(&mut order.iter().cloned()), lane);
     }
     for (id, body) in after {

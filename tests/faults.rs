@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::http::{self, StatusCode};
+use axum::http::StatusCode;
 use axum::middleware;
 use axum::routing::get;
 use onward_connect::http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -20,6 +19,7 @@ use onward_gateway::collect::Form;
 use onward_server::api::edge;
 use onward_server::listener;
 use onward_tests::message::{self, fresh};
+use onward_tests::pharmacy::{Answers, Pharmacy};
 use onward_tests::postgres;
 use onward_tests::process::Process;
 use onward_tests::sources;
@@ -230,25 +230,7 @@ type Journal = Vec<(String, Option<String>)>;
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn fault_035_a_gateway_that_is_told_to_stop_finishes_what_it_began() {
     let mut world = World::start_reaching_loopback().await;
-    let (answer, answers) = watch::channel(false);
-    let came = Arc::new(Mutex::new(Vec::<String>::new()));
-    let own = Arc::clone(&came);
-    let pharmacy = Router::new().fallback(move |headers: http::HeaderMap, _body: Bytes| async move {
-        own.lock().await.push(headers["onward-delivery"].to_str().expect("text").to_owned());
-        let mut answers = answers.clone();
-        answers.wait_for(|now| *now).await.expect("the test lets it answer");
-    });
-    let bound = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let url = format!("https://{}/in", bound.local_addr().expect("bound"));
-    let (_stop, stopped) = watch::channel(false);
-    let tls = Some(Arc::new(world.tls()));
-    tokio::spawn(listener::serve(bound, tls, pharmacy, listener::Patience::default(), stopped));
-    world
-        .import_directory(&format!(
-            "[[pharmacy]]\nods = \"FZZ01\"\nname = \"Station Road Pharmacy\"\nexpires = \"2099-12-31\"\n\
-             endpoint = {{ transport = \"https\", url = \"{url}\" }}\n"
-        ))
-        .await;
+    let pharmacy = Pharmacy::start(&world, Answers::Hangs).await;
     let hospital = Arc::new(world.hospital().await);
     let mut process = Process::take_over(&mut world).await;
     let journal = Arc::new(Mutex::new(Journal::new()));
@@ -274,13 +256,13 @@ async fn fault_035_a_gateway_that_is_told_to_stop_finishes_what_it_began() {
         });
     }
     // A referral and a nomination; the others are of the same person and wait for these.
-    while journal.lock().await.len() < 8 || came.lock().await.len() < 2 {
+    while journal.lock().await.len() < 8 || pharmacy.came().len() < 2 {
         tokio::task::yield_now().await;
     }
-    let in_flight = came.lock().await.clone();
+    let in_flight: Vec<String> = pharmacy.came().into_iter().map(|came| came.delivery).collect();
     process.tell_to_stop();
     process.logs("stopping: open requests and attempts finish first").await;
-    answer.send(true).expect("the pharmacy listens");
+    pharmacy.does(Answers::Takes);
     assert!(process.stopped().await, "it ends by itself, and well");
     // It says so of what it has to break off after 30 seconds.
     assert!(!process.log().contains("stopped before everything had finished"), "{}", process.log());
@@ -309,9 +291,8 @@ async fn fault_035_a_gateway_that_is_told_to_stop_finishes_what_it_began() {
     while !store.deliveries(queued.clone()).await.expect("readable").is_empty() {
         tokio::task::yield_now().await;
     }
-    let came = came.lock().await.clone();
-    assert_eq!(came.len(), 2 * posted, "two copies of each");
-    assert_eq!(came.iter().collect::<BTreeSet<_>>().len(), came.len(), "and each came once");
+    assert_eq!(pharmacy.came().len(), 2 * posted, "two copies of each");
+    assert_eq!(pharmacy.has().len(), 2 * posted, "and each came once");
     let log = store.audit_entries(0, 1_000_000).await.expect("readable");
     let taken = log.iter().filter(|entry| entry.columns.word == AuditWord::Accept.as_str()).count();
     assert_eq!(taken, posted);

@@ -8,16 +8,18 @@ use std::time::Duration;
 use onward_connect::egress::EgressHost;
 use onward_connect::http::{HeaderMap, HeaderValue, HttpClient, HttpConfig, Method};
 use onward_core::client::Role;
-use onward_core::state::{DeliveryState, RecipientKind};
+use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
 use onward_core::store::{DeliveryQuery, StoredAudit};
 use onward_ledger::leaf_hash;
 use onward_server::serve::Running;
 use onward_tests::leaks::Session;
 use onward_tests::message::{self, fresh};
+use onward_tests::pharmacy::{Answers, Came, Pharmacy};
 use onward_tests::postgres::{self, Cluster};
 use onward_tests::signer::form;
-use onward_tests::world::{World, load, post_xml};
+use onward_tests::world::{World, accepted, load, post_xml};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 use url::Url;
 
 use crate::restart::{Server, spawn};
@@ -178,6 +180,54 @@ async fn check(world: &World, acknowledged: &[String]) {
         lanes.len(),
         log.len()
     );
+}
+
+/// Fault 20: a node sleeps while the pharmacy has its copy and has not answered. Another sends the copy when its lease has passed, under the
+/// same identifier; what the sleeper finds when it wakes is told, and changes nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn fault_020_a_node_that_sleeps_past_its_lease_changes_nothing_when_it_wakes() {
+    let Some(cluster) = postgres::shared() else { return };
+    // Which node calls, its token tells: the file is another for each.
+    let (own, others) = ("store-password", "sleepers-token");
+    let world = World::start_on_postgres_reaching_loopback(&cluster.database(), own).await;
+    std::fs::write(world.folder().join(others), "the sleeper's").expect("written");
+    let pharmacy = Pharmacy::start(&world, Answers::Hangs).await;
+    let hospital = world.hospital().await;
+    let (file, _) = world.node("second");
+    let text = std::fs::read_to_string(&file).expect("readable");
+    let push = |file: &str| format!("bearer_token_file = \"{file}\"");
+    assert!(text.contains(&push(own)));
+    std::fs::write(&file, text.replace(&push(own), &push(others))).expect("written");
+    let sleeper = spawn(&file);
+    let transfer = accepted(&hospital, fresh(message::EDISCHARGE_ITK3)).await;
+    // An attempt that is not answered ends after two seconds and is another node's as likely as not.
+    let is_sleepers = |came: &Came| came.authorization == "Bearer the sleeper's";
+    let came = pharmacy.until(|came| came.iter().any(is_sleepers)).await;
+    signal(&sleeper, "STOP");
+    let stopped = Instant::now();
+    let held = came.iter().rev().find(|came| is_sleepers(came)).expect("one").delivery.clone();
+    pharmacy.does(Answers::Takes);
+    let store = world.gateway().store();
+    let read = async || store.delivery(held.parse().expect("an identifier")).await.expect("readable").expect("there");
+    // The lease has three seconds.
+    while read().await.state != DeliveryState::Received {
+        tokio::task::yield_now().await;
+    }
+    println!("taken over {} ms after its node stopped", stopped.elapsed().as_millis());
+    let taken = read().await;
+    let late = "it ended after its lease had passed to another worker";
+    assert_eq!(world.logged(late).await, 0);
+    signal(&sleeper, "CONT");
+    while world.logged(late).await == 0 {
+        tokio::task::yield_now().await;
+    }
+    until_nothing_is_queued(&world).await;
+    let now = read().await;
+    assert_eq!((now.state, now.version, now.attempts), (taken.state, taken.version, taken.attempts), "nothing changed");
+    let copies = store.transfer(transfer).await.expect("readable").expect("there").deliveries;
+    let pushed = copies.iter().filter(|copy| copy.endpoint.kind() == TransportKind::Https).count();
+    assert_eq!((pushed, pharmacy.has().len()), (2, 2), "one effect of each");
+    assert_eq!(store.checkup().await.expect("readable").flaws, []);
 }
 
 async fn second_gateway(file: &Path) -> Running {

@@ -17,7 +17,8 @@ use onward_gateway::accept::{AcceptError, Receipt, Submission};
 use onward_gateway::{Gateway, Parts};
 use onward_server::app::{self, Tenure};
 use onward_tests::message::{self, fresh, with_attached};
-use onward_tests::world::{World, load};
+use onward_tests::world::{World, load, post_xml};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -187,6 +188,55 @@ async fn large_messages_have_a_bound_and_do_not_wait_for_each_others_pds() {
     assert_eq!(gateway.large_kilobytes(), 0, "all room is given back");
     assert_eq!(*asked.borrow(), SLOW + 1, "the answer is not asked for again");
     assert_eq!(lookups(&gateway).await, SLOW + 1, "nor told again");
+}
+
+/// What many senders send at once stays with them: nothing more of a large message is read than a small one has, until there is a place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_message_is_not_read_before_it_has_a_place_and_small_ones_need_none() {
+    let world = World::start().await;
+    let hospital = Arc::new(world.hospital().await);
+    let everything = world.gateway().place_for(50_000_000).await.expect("free");
+    let post = |body: String| {
+        let hospital = Arc::clone(&hospital);
+        async move { post_xml(&hospital, body).await.0 }
+    };
+    let waiting = tokio::spawn(post(with_attached(&"x".repeat(1_350_000))));
+    for _ in 0..3 {
+        assert_eq!(post(fresh(message::EDISCHARGE_ITK3)).await, 200);
+    }
+    assert!(!waiting.is_finished(), "it waits");
+    drop(everything);
+    assert_eq!(soon("a large message with a place", waiting).await.expect("it ends"), 200);
+}
+
+/// A sender that stops in the middle has its place for some seconds, and not for the minute that it may take.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_sender_keeps_no_others_from_being_read() {
+    let world = World::start().await;
+    let token = world.hospital().await.token().await.expect("signed in");
+    let body = with_attached(&"x".repeat(1_350_000));
+    let mut slow = world.wire().connect().await.expect("connected");
+    let head = format!(
+        "POST /fhir/R4/$process-message HTTP/1.1\r\nhost: 127.0.0.1:{}\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/fhir+xml\r\ncontent-length: {}\r\n\r\n",
+        world.port(),
+        body.len()
+    );
+    slow.write_all(head.as_bytes()).await.expect("written");
+    slow.write_all(&body.as_bytes()[..300_000]).await.expect("written");
+    let taken = async || tokio::time::timeout(Duration::ZERO, world.gateway().place_for(50_000_000)).await.is_err();
+    soon("a slow sender for its place", async {
+        while !taken().await {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let everything = soon("others", world.gateway().place_for(50_000_000)).await;
+    assert!(everything.is_ok(), "it has lost its place, though it may still go on");
+    slow.write_all(&body.as_bytes()[300_000..]).await.expect("written");
+    let mut answer = [0; 12];
+    soon("its answer", slow.read_exact(&mut answer)).await.expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 200", "it needs none any more");
 }
 
 /// The answer may be of no use: no room, a refusal, a store that is down. The question was asked all the same, each time that the message

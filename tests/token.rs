@@ -46,6 +46,14 @@ impl Desk {
         self.ask(form(assertion)).await
     }
 
+    /// The status of a list that is asked for with this token.
+    async fn list(&self, token: &str) -> u16 {
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", format!("Bearer {token}").parse().expect("a header"));
+        let url = self.world.base().join("fhir/R4/Task").expect("a URL");
+        self.http.send(Method::GET, url, headers, String::new()).await.expect("an answer").status().as_u16()
+    }
+
     /// The right form with another value of this parameter, or without it.
     fn with_parameter(&self, name: &str, value: Option<&str>) -> String {
         let right = form(&self.signer.right());
@@ -91,6 +99,19 @@ async fn a_right_assertion_gives_one_short_token_once() {
     assert!(answer["access_token"].as_str().is_some_and(|token| token.len() >= 43), "256 bits");
     let (status, answer) = desk.redeem(&assertion).await;
     assert_eq!(status, 400, "row 58: a replay is refused: {answer}");
+}
+
+/// Fault 22: a clock that is set back by an hour would let each token, a stolen one too, last an hour longer.
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_022_a_token_that_a_late_clock_would_keep_alive_is_refused() {
+    let desk = Desk::open().await;
+    let token = desk.redeem(&desk.signer.right()).await.1["access_token"].as_str().expect("a token").to_owned();
+    // What the clocks of two nodes may differ by, and an hour: as this gateway would see it, were it so late.
+    for (later, status) in [(0, 200), (50, 200), (3_550, 401)] {
+        desk.world.tamper(&format!("UPDATE tokens SET expires = expires + {later} * 1000000"));
+        assert_eq!(desk.list(&token).await, status, "{later} seconds more");
+    }
+    assert_eq!(desk.redeem(&desk.signer.right()).await.0, 200, "who signs in anew is served");
 }
 
 /// `identity.rsa_bits_min`: keys that were registered before it was raised sign in no more.
@@ -305,15 +326,9 @@ async fn keys_are_fetched_from_the_registered_url() {
     assert_eq!(desk.redeem(&desk.signer.right()).await.0, 200);
     // A token rests on the very key that it was given for, and ends with it.
     let token = desk.redeem(&desk.signer.right()).await.1["access_token"].as_str().expect("a token").to_owned();
-    let list = async || {
-        let mut headers = HeaderMap::new();
-        headers.insert("authorization", format!("Bearer {token}").parse().expect("a header"));
-        let url = desk.world.base().join("fhir/R4/Task").expect("a URL");
-        desk.http.send(Method::GET, url, headers, String::new()).await.expect("an answer").status().as_u16()
-    };
-    assert_eq!(list().await, 200);
+    assert_eq!(desk.list(&token).await, 200);
     desk.world.tamper("UPDATE tokens SET key_thumbprint = 'NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs'");
-    assert_eq!(list().await, 401, "another key is published");
+    assert_eq!(desk.list(&token).await, 401, "another key is published");
     // Once a minute: the flood may have crossed into another one on a slow machine, not into many.
     assert!(published.fetched() < 10, "{} fetches", published.fetched());
 }

@@ -15,6 +15,7 @@ pub mod message_server;
 pub mod ods;
 pub mod openapi;
 pub mod pds;
+pub mod pharmacy;
 pub mod postgres;
 pub mod process;
 pub mod published;

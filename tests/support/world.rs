@@ -39,6 +39,7 @@ const DIRECTORY: &str = include_str!("directory.toml");
 const PEOPLE: &str = include_str!("../../config/examples/pds-stand-in.toml");
 /// No partner is reached over a network.
 const INBOX_ONLY: &str = "[egress]\nhosts = []\n";
+const LOOPBACK: &str = "[egress]\nhosts = [{ host = \"127.0.0.1\", internal = true }]\nextra_ca_file = \"ca.pem\"\n";
 
 /// A running gateway and its folder.
 pub struct World {
@@ -92,10 +93,7 @@ impl World {
     /// # Panics
     /// When it cannot be made.
     pub async fn start_reaching_loopback_with(further: &str) -> Self {
-        let sections = format!(
-            "[egress]\nhosts = [{{ host = \"127.0.0.1\", internal = true }}]\nextra_ca_file = \"ca.pem\"\n{further}"
-        );
-        Self::start_with("", &sections, &[], DIRECTORY).await
+        Self::start_with("", &format!("{LOOPBACK}{further}"), &[], DIRECTORY).await
     }
 
     /// A fresh world in which the subscriptions of these organisations may name `/hooks/` of this port on loopback, which gets a
@@ -148,8 +146,7 @@ impl World {
         };
         let directory = at("Beck Lane Surgery", "https://beck-lane.example/in", DIRECTORY);
         let directory = at("Station Road Pharmacy", "https://127.0.0.1:9/in", &directory);
-        let sections = "[egress]\nhosts = [{ host = \"127.0.0.1\", internal = true }]\nextra_ca_file = \"ca.pem\"\n";
-        Self::start_as("localhost", "", sections, &[], &directory).await
+        Self::start_as("localhost", "", LOOPBACK, &[], &directory).await
     }
 
     /// A fresh world whose attachments this clamd looks through.
@@ -223,8 +220,21 @@ required_claims = {{ id_assurance_level = ["3"] }}
     /// # Panics
     /// When it cannot be made.
     pub async fn start_on_postgres_with(database: &str, further: &str) -> Self {
+        Self::start_on_postgres_among(INBOX_ONLY, database, further).await
+    }
+
+    /// The same, which may connect to partners on loopback under this bearer token, a file beside the configuration.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn start_on_postgres_reaching_loopback(database: &str, token_file: &str) -> Self {
+        let push = format!("push = [{{ host = \"127.0.0.1\", bearer_token_file = \"{token_file}\" }}]\n");
+        Self::start_on_postgres_among(LOOPBACK, database, &push).await
+    }
+
+    async fn start_on_postgres_among(egress: &str, database: &str, further: &str) -> Self {
         let sections = format!(
-            "{INBOX_ONLY}\n[store]\nurl = \"{database}\"\npassword_file = \"store-password\"\nallow_fsync_off = true\n\
+            "{egress}\n[store]\nurl = \"{database}\"\npassword_file = \"store-password\"\nallow_fsync_off = true\n\
              [delivery]\nlease_seconds = 3\nconnect_seconds = 1\nattempt_seconds = 2\n{further}"
         );
         Self::start_with("", &sections, &[("store-password", crate::postgres::PASSWORD)], DIRECTORY).await

@@ -18,7 +18,7 @@ use crate::decision::Decided;
 use crate::lifecycle::{Heir, TRIES, TakenBack};
 use crate::prepare::{PrepareError, Prepared, Routing, identify_refused};
 use crate::refusal::Refusal;
-use crate::room::Room;
+use crate::room::{Place, Room};
 
 /// One posted or collected message. It has no `Debug`: that would show the body.
 #[derive(Clone)]
@@ -76,14 +76,22 @@ impl Gateway {
     /// # Errors
     /// See [`AcceptError`]; a refusal has been audited when it is returned.
     pub async fn accept(&self, submission: Submission) -> Result<Receipt, AcceptError> {
+        self.accept_from(submission, Place::default()).await
+    }
+
+    /// The same of a message whose body waits in this place, which it leaves when it has its turn.
+    ///
+    /// # Errors
+    /// As [`Gateway::accept`].
+    pub async fn accept_from(&self, submission: Submission, mut place: Place) -> Result<Receipt, AcceptError> {
         for _ in 1..TRIES {
-            match self.try_to_accept(&submission).await {
+            match self.try_to_accept(&submission, &mut place).await {
                 // What it replaces moved on between the look and the commit.
                 Err(AcceptError::Store(StoreError::Overtaken)) => {}
                 outcome => return outcome,
             }
         }
-        self.try_to_accept(&submission).await
+        self.try_to_accept(&submission, &mut place).await
     }
 
     /// Everything that accepting a message does but what is committed: to measure it, on a stand-in for PDS, which is asked without an
@@ -114,11 +122,11 @@ impl Gateway {
         Ok(self.acceptance(submission, prepared, transfer).await?)
     }
 
-    async fn try_to_accept(&self, submission: &Submission) -> Result<Receipt, AcceptError> {
+    async fn try_to_accept(&self, submission: &Submission, place: &mut Place) -> Result<Receipt, AcceptError> {
         let (bytes, transfer) = (submission.body.len(), TransferId::random());
         let asking = self.asking(Some(transfer), submission.request_id.as_deref());
         let beforehand = match Room::is_needed_for(bytes) {
-            true => Some(self.beforehand(submission, transfer).await?),
+            true => Some(self.beforehand(submission, transfer, place).await?),
             false => None,
         };
         let pds = beforehand.as_ref().map_or(Pds::Asked(asking), |known| Pds::Answered(known, asking));

@@ -18,6 +18,7 @@ use crate::accept::{AcceptError, Submission};
 use crate::decision::Decided;
 use crate::identify::{Found, search};
 use crate::prepare::PrepareError;
+use crate::room::Place;
 
 /// How PDS is asked.
 #[derive(Clone, Copy)]
@@ -159,6 +160,7 @@ impl Gateway {
         &self,
         submission: &Submission,
         transfer: TransferId,
+        place: &mut Place,
     ) -> Result<Beforehand, AcceptError> {
         let who = Foreseen::default();
         // Entered before anything is decoded: whoever waited for it with its attachments in hand would be outside every bound.
@@ -166,8 +168,13 @@ impl Gateway {
             Some(_) => self.scanning.enter(submission.body.len()).await?,
             None => None,
         };
+        if scanning.is_some() {
+            place.leave();
+        }
         let attached = {
             let _room = self.room.enter(submission.body.len()).await?;
+            // From here on it may wait for a partner, which must not keep others from being read.
+            place.leave();
             let Submission { client, body, media_type, .. } = submission;
             let walked = self.walk(client, body, media_type, transfer, &Decided::default(), Pds::Foreseen(&who)).await;
             match walked {

@@ -74,8 +74,8 @@ use onward_core::directory::Directory;
 use onward_core::retry::Schedule;
 use onward_core::scanning::Scanner;
 use onward_core::state::{HoldReason, RecipientKind, TransportKind};
-use onward_core::store::Store;
 use onward_core::store::alerts::Deadlines;
+use onward_core::store::{Store, StoreError};
 use onward_core::transport::{Hook, Mailbox, Notifier, Transport};
 use onward_core::{Clock, HoldId, MeshMailboxId, OdsCode};
 use onward_transform::disclose::Policy;
@@ -85,6 +85,7 @@ use tokio::sync::Notify;
 use crate::alerts::Alerting;
 use crate::breaker::Breakers;
 use crate::journal::Journal;
+pub use crate::room::Place;
 use crate::room::Room;
 use crate::routes::Routes;
 use crate::subscriptions::HookAddress;
@@ -184,6 +185,7 @@ pub struct Gateway {
     /// Rung when there may be something to send, or when a state has changed.
     pub(crate) work: Notify,
     /// For large messages that are taken in at once.
+    bodies: Room,
     pub(crate) room: Room,
     pub(crate) scanning: Room,
     /// Rung when many copies are to be sent again.
@@ -263,6 +265,7 @@ impl Gateway {
             journal,
             breakers: Breakers::default(),
             work: Notify::new(),
+            bodies: Room::of_bodies(),
             room: Room::of_makers(),
             scanning: Room::of_scanning(),
             bulks: Notify::new(),
@@ -289,6 +292,14 @@ impl Gateway {
     #[must_use]
     pub fn hook_breakers(&self) -> &Breakers {
         &self.hook_breakers
+    }
+
+    /// A place for the body of a message of so many bytes, of which no more is read before there is one. Small ones need none.
+    ///
+    /// # Errors
+    /// When there is none in time: whoever sends it is told to come again.
+    pub async fn place_for(&self, bytes: usize) -> Result<Place, StoreError> {
+        Ok(Place::of(self.bodies.enter(bytes).await?))
     }
 
     /// Kilobytes of large messages that are being read, rendered or committed at present.

@@ -1,5 +1,8 @@
 //! Room for large messages that are taken in at once: together they have a bound, so that memory has one.
 //!
+//! Before them is the place of bodies: whoever has been read, or is being read, waits in it for its turn, and others are not read meanwhile. Their
+//! senders keep their bytes. A sender that takes its time has its place for a few seconds, and then none.
+//!
 //! There are two rooms. In the first nobody waits for anything but processors and our own store: what PDS and the scanner say of a large
 //! message is asked outside ([`crate::beforehand`]), so that a partner that is slow holds nobody's room. The second bounds those whose
 //! decoded attachments the scanner has: a scanner that is slow holds up those alone whom it is asked about.
@@ -19,10 +22,28 @@ const PACKED: usize = 5;
 /// Large messages that are with the scanner at once have so many kilobytes together; what is decoded of one is up to a third more than its
 /// bytes. Since most of them wait there, they are more than are made copies of at once.
 const KILOBYTES_SCANNED_AT_ONCE: u32 = 16_000;
+/// The bodies of large messages that are read, or wait for their first turn, have so many kilobytes together: enough for the next ones to be there
+/// when there is room. Without it all that many senders send at once would wait in memory.
+const KILOBYTES_OF_BODIES: u32 = 6_000;
 /// Smaller ones need no room: a hundred of them together are not much, and they never wait for large ones.
 const LARGE_KILOBYTES: u32 = 256;
 /// How long a large one waits for room, before it is read and again before its copies are made: whoever sends it is told to come again.
 const WAIT_MAX: Duration = Duration::from_secs(15);
+
+/// Where the body of a large message waits for its turn. It ends with this value.
+#[derive(Debug, Default)]
+pub struct Place(Option<OwnedSemaphorePermit>);
+
+impl Place {
+    pub(crate) fn of(permit: Option<OwnedSemaphorePermit>) -> Self {
+        Self(permit)
+    }
+
+    /// Gives it to whoever comes next.
+    pub fn leave(&mut self) {
+        self.0 = None;
+    }
+}
 
 /// A room.
 pub(crate) struct Room {
@@ -40,6 +61,11 @@ impl Room {
     /// The room of those that are with the scanner.
     pub(crate) fn of_scanning() -> Self {
         Self::with_patience(KILOBYTES_SCANNED_AT_ONCE, WAIT_MAX)
+    }
+
+    /// The room of bodies that wait for the others.
+    pub(crate) fn of_bodies() -> Self {
+        Self::with_patience(KILOBYTES_OF_BODIES, WAIT_MAX)
     }
 
     fn with_patience(bound: u32, wait_max: Duration) -> Self {

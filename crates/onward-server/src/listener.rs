@@ -229,8 +229,9 @@ fn protocol() -> Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(200)
-        // Many messages share a connection: with hyper's small windows one would wait for another's bytes.
-        .initial_stream_window_size(Some(1024 * 1024))
+        // Many messages share a connection: with hyper's small window one would wait for another's bytes. Of a large one that waits unread for its
+        // turn little is taken from the others.
+        .initial_stream_window_size(Some(256 * 1024))
         .initial_connection_window_size(Some(4 * 1024 * 1024))
         .max_header_list_size(16 * 1024)
         .max_pending_accept_reset_streams(Some(20))

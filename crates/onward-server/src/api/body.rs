@@ -14,6 +14,7 @@ use bytes::BytesMut;
 use flate2::read::MultiGzDecoder;
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, SizeHint};
+use onward_gateway::{Gateway, Place};
 use tokio::time::{Instant, timeout_at};
 
 use crate::outcome::{self, Outcome};
@@ -23,6 +24,13 @@ use crate::outcome::{self, Outcome};
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 /// Longest wait for a whole body: 5 MB in this time are 0.7 Mbit/s.
 const WHOLE_MAX: Duration = Duration::from_secs(60);
+
+/// What is read of a body before there is a place for it: small messages wait for nobody.
+const FREE_BYTES: usize = 200_000;
+/// What a body takes of the place of all that does not say how large it is.
+const UNANNOUNCED_BYTES: usize = 2_000_000;
+/// How long a body that is read has a place. A sender that is slower has none afterwards: others do not wait for it.
+const PLACE_MAX: Duration = Duration::from_secs(5);
 
 /// What is still read of a body that was answered early, and for how long: a sender that is cut off while it writes sees a
 /// reset connection in place of the answer (nginx calls it lingering close). Some messages beyond the limit must fit.
@@ -88,21 +96,59 @@ async fn drain(mut body: Body) {
 ///
 /// # Errors
 /// The outcome to answer: 413 when it is larger, 408 when it comes too slowly, 400 when it breaks off.
-pub async fn read(mut body: Body, bytes_max: usize) -> Result<Bytes, Outcome> {
+pub async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Outcome> {
+    let no_place = |_| async { Ok(Place::default()) };
+    Ok(read_in_place(body, bytes_max, no_place).await?.0)
+}
+
+/// The same of a message, which is read on from some size only when it has a place; with the place, unless its sender has taken so long that
+/// others have it.
+///
+/// # Errors
+/// As [`read`], and 503 where no place became free.
+pub(crate) async fn read_message(body: Body, gateway: &Gateway) -> Result<(Bytes, Place), Outcome> {
+    let place = |bytes| async move { gateway.place_for(bytes).await.map_err(|error| outcome::store(&error)) };
+    read_in_place(body, gateway.settings().body_bytes_max, place).await
+}
+
+async fn read_in_place<P>(
+    mut body: Body,
+    bytes_max: usize,
+    place_for: impl Fn(usize) -> P,
+) -> Result<(Bytes, Place), Outcome>
+where
+    P: Future<Output = Result<Place, Outcome>>,
+{
     if body.size_hint().lower() > bytes_max as u64 {
         return Err(outcome::too_large(bytes_max));
     }
-    let whole = Instant::now() + WHOLE_MAX;
+    let mut whole = Instant::now() + WHOLE_MAX;
     let announced = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
     let mut read = BytesMut::new();
+    let (mut place, mut is_placed, mut kept_until) = (Place::default(), false, None::<Instant>);
     loop {
-        let next = timeout_at(whole.min(Instant::now() + SILENCE_MAX), body.frame()).await;
+        let due = whole.min(Instant::now() + SILENCE_MAX);
+        let mut next = timeout_at(kept_until.map_or(due, |kept| kept.min(due)), body.frame()).await;
+        if kept_until.take_if(|kept| *kept <= Instant::now()).is_some() {
+            place.leave();
+            if next.is_err() {
+                next = timeout_at(due, body.frame()).await;
+            }
+        }
         let Ok(frame) = next else { return Err(outcome::request_timeout()) };
-        let Some(frame) = frame else { return Ok(read.freeze()) };
+        let Some(frame) = frame else { return Ok((read.freeze(), place)) };
         let frame = frame.map_err(|_| outcome::bad_request("the body could not be read to its end"))?;
         let Ok(data) = frame.into_data() else { continue };
         if read.len() + data.len() > bytes_max {
             return Err(outcome::too_large(bytes_max));
+        }
+        if !is_placed && read.len() + data.len() > FREE_BYTES {
+            let began = Instant::now();
+            is_placed = true;
+            place = place_for(announced.unwrap_or(UNANNOUNCED_BYTES)).await?;
+            // That there was none is not the sender's slowness.
+            whole += began.elapsed();
+            kept_until = Some(Instant::now() + PLACE_MAX);
         }
         make_room(&mut read, data.len(), announced);
         read.extend_from_slice(&data);

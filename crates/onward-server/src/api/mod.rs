@@ -23,6 +23,7 @@ use axum::http::{HeaderMap, Uri, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post, put};
+use onward_gateway::Place;
 
 use crate::app::App;
 use crate::auth::table::{Action, may};
@@ -176,12 +177,17 @@ fn plain_token(value: &axum::http::HeaderValue) -> Option<String> {
 
 /// The body of a message, of the size that is accepted, both as it comes and without its compression.
 async fn message_body(app: &App, headers: &HeaderMap, body: Body) -> Result<Bytes, Response> {
-    let bytes_max = app.gateway.settings().body_bytes_max;
-    let body = body::read(body, bytes_max).await.map_err(IntoResponse::into_response)?;
+    Ok(message_in_place(app, headers, body).await?.0)
+}
+
+/// The same, with the place where a large one waits for its turn.
+async fn message_in_place(app: &App, headers: &HeaderMap, body: Body) -> Result<(Bytes, Place), Response> {
+    let (body, place) = body::read_message(body, &app.gateway).await.map_err(IntoResponse::into_response)?;
     if headers.contains_key(header::CONTENT_ENCODING) {
-        return body::inflate(&body, bytes_max).map_err(IntoResponse::into_response);
+        let inflated = body::inflate(&body, app.gateway.settings().body_bytes_max);
+        return Ok((inflated.map_err(IntoResponse::into_response)?, place));
     }
-    Ok(body)
+    Ok((body, place))
 }
 
 /// The caller, when its role has the function.

@@ -55,15 +55,15 @@ pub async fn post(
         Ok(media_type) => media_type,
         Err(response) => return *response,
     };
-    let body = match super::message_body(&app, &headers, body).await {
-        Ok(body) => body,
+    let (body, place) = match super::message_in_place(&app, &headers, body).await {
+        Ok(read) => read,
         Err(response) => return response,
     };
     if let Some(outcome) = wrong_release(&headers, &media_type, &body) {
         return outcome.into_response();
     }
     let submission = Submission { client: caller.client, body, media_type, request_id: caller.request_id };
-    match app.gateway.accept(submission).await {
+    match app.gateway.accept_from(submission, place).await {
         Ok(receipt) => {
             let task = format!("{}/fhir/R4/Task/{}", app.gateway.settings().base_url, receipt.transfer);
             let status = if parameters.r#async { StatusCode::ACCEPTED } else { StatusCode::OK };

@@ -29,6 +29,9 @@ use crate::listener::Connection;
 /// The only assertion type (RFC 7523 §2.2).
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
+/// What the clocks of two gateways may differ by.
+const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(60);
+
 /// Largest form: an assertion has a few kilobytes.
 const FORM_BYTES_MAX: usize = 64 * 1024;
 
@@ -250,8 +253,13 @@ type Known = (Client, Option<Scopes>);
 
 async fn of_ours(app: &App, text: &str, connection: &Connection) -> Result<Known, Refused> {
     let hash = hash(text);
-    let found = app.gateway.store().token(&hash, app.gateway.clock().now()).await.map_err(Refused::Store)?;
+    let now = app.gateway.clock().now();
+    let found = app.gateway.store().token(&hash, now).await.map_err(Refused::Store)?;
     let (token, client) = found.ok_or("the token is unknown, has expired, or is void")?;
+    // No node issues one that lasts so long: this clock has been set back, and would make every token last as much longer.
+    if token.expires > now + SignedDuration::from_secs(app.token_seconds) + CLOCKS_DIFFER {
+        return Err("the token outlives what is issued, by this gateway's clock".into());
+    }
     let certificate = connection.certificate.as_ref().map(|certificate| &certificate.0);
     if token.certificate_sha256.is_some() && token.certificate_sha256.as_ref() != certificate {
         return Err("the token is bound to another certificate".into());

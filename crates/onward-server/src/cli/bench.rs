@@ -156,11 +156,12 @@ fn show(report: &Report, terminal: &mut Terminal) {
     terminal.table(["kB", "TLS CPU ms", "prepare CPU ms", "store CPU ms", "together", "store a second"], &rows);
     let delivered = &report.delivered;
     terminal.say(format_args!(
-        "deliveries: {} copies left in {:.1} s, {:.1} a second, {:.3} CPU ms each; {} pushed over TLS, the others into inboxes",
+        "deliveries: {} copies left in {:.1} s, {:.1} a second, {:.3} CPU ms each{}; {} pushed over TLS, the others into inboxes",
         delivered.copies,
         delivered.time.as_secs_f64(),
         delivered.rate(),
         delivered.cpu_ms(),
+        report.delivery_of_nginx().map(|ratio| format!(" ({ratio:.2} of nginx's)")).unwrap_or_default(),
         delivered.pushed
     ));
     let checked = &report.checked;
