@@ -40,8 +40,8 @@ pub use erasure::{
 };
 pub use keys::KeyUsage;
 pub use lifecycle::{
-    Checkup, Claim, Ended, Ending, Flaw, GivenUp, Intent, Late, Notice, Overdue, Pause, Predecessor, Renewal, TakeBack,
-    Voided, Waiting,
+    Checkup, Claim, Ended, Ending, Flaw, GivenUp, Intent, Late, Notice, Overdue, Parked, Parking, Pause, Predecessor,
+    Renewal, TakeBack, Voided, Waiting,
 };
 pub use log::{AuditColumns, AuditContent, AuditHeader, StoredAudit};
 pub use operations::{Approval, ApprovalKind, Backlog, OperationsStore, Queue, Resend, Stuck, StuckQuery, Verdict};
@@ -320,7 +320,8 @@ pub trait Store:
     /// Leases queued copies that are due, in the order of their lane (patient or transfer, recipient, kind): a copy that
     /// is queued, or that somebody is still sending, holds back the younger ones. Nothing is leased for a paused recipient.
     /// An expired lease may be claimed anew; its old token then completes nothing. What the claim's intent says of each lease
-    /// is committed with it; one of which it fails to say anything is leased untold, and the others are not hindered.
+    /// is committed with it; one of which it fails to say anything is leased untold, and the others are not hindered. One that cannot be
+    /// read fails, for a person: that is no attempt, and what the claim's parking says of it is committed with it.
     async fn claim(&self, claim: Claim) -> Result<Vec<Lease>, StoreError>;
 
     /// Makes leases last longer; `false` where the token is no longer the copy's (fenced off), or the copy's attempt has ended.

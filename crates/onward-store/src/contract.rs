@@ -5,6 +5,7 @@ pub(crate) mod accepting;
 pub(crate) mod alerting;
 pub(crate) mod attending;
 pub(crate) mod climbing;
+pub(crate) mod damaged;
 pub(crate) mod delivering;
 pub(crate) mod erasing;
 pub(crate) mod evidence;
@@ -238,6 +239,18 @@ macro_rules! every_contract {
             people_see_and_end_their_own_sessions,
             sessions_side_by_side_are_limited,
         );
+        $crate::contract::every_contract!($open, damaged:
+            what_cannot_be_read_is_parked_with_its_audit_and_makes_no_attempt,
+        );
+    };
+    ($open:path, damaged: $($name:ident),+ $(,)?) => {
+        $(
+            #[tokio::test]
+            async fn $name() {
+                let Some((guard, store)) = $open().await else { return };
+                $crate::contract::damaged::$name(store, &guard).await;
+            }
+        )+
     };
     ($open:path, $group:ident: $($name:ident),+ $(,)?) => {
         $(

@@ -16,9 +16,10 @@ use onward_core::directory::DirectoryEntry;
 use onward_core::state::DeliveryState;
 use onward_core::store::{
     Accepted, Arrival, CopyChange, DeliveryRecord, Ended, HeldTransfer, HoldSeen, NewHold, Notice, OriginalMessage,
-    Outgoing, Overdue, Pause, Predecessor, ReplyWanted, Step, StoredRendition, SubjectHold, TransferRecord, Waiting,
+    Outgoing, Overdue, Parked, Pause, Predecessor, ReplyWanted, Step, StoredRendition, SubjectHold, TransferRecord,
+    Waiting,
 };
-use onward_core::{DeliveryId, NhsNumber, OdsCode, TransferId};
+use onward_core::{DeliveryId, NhsNumber, OdsCode, TransferId, WorkflowId};
 
 pub(crate) use clients::{CLIENT, client, token, tokens_survive};
 pub(crate) use erasing::{data_key, key_usage, legal_hold, of_order, pending_erasure};
@@ -137,6 +138,22 @@ pub(crate) fn delivery(columns: &Columns<'_>, keys: &Keychain) -> Result<Deliver
         },
         replay: worded(columns, keys, of_copy("replay_words", &id), "replay")?,
     })
+}
+
+/// A copy that is to be leased, with its MESH workflow.
+pub(crate) fn leased(columns: &Columns<'_>, keys: &Keychain) -> Result<(DeliveryRecord, Option<WorkflowId>), Unread> {
+    Ok((delivery(columns, keys)?, columns.parsed_opt("workflow")?))
+}
+
+/// What is told of a copy that cannot be read there.
+pub(crate) fn unreadable(place: &str) -> String {
+    format!("unreadable in the store: {place}")
+}
+
+/// What can be read of a copy that cannot, of a row with `transfer` and `recipient`.
+pub(crate) fn parked(columns: &Columns<'_>, delivery: DeliveryId, reason: &str) -> Parked {
+    let (transfer, recipient) = (columns.parsed("transfer").ok(), columns.parsed("recipient").ok());
+    Parked { delivery, transfer, recipient, reason: reason.to_owned() }
 }
 
 /// Of a row with `media_type`, `body` and `html`.

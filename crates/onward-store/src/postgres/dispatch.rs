@@ -7,7 +7,7 @@ use deadpool_postgres::Client;
 use jiff::Timestamp;
 use onward_core::directory::Endpoint;
 use onward_core::store::{
-    AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, GivenUp, Lease, Outgoing, Overdue, Renewal,
+    AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, GivenUp, Lease, Outgoing, Overdue, Parked, Renewal,
 };
 use onward_core::{DeliveryId, WorkflowId};
 use tokio_postgres::Row;
@@ -102,19 +102,19 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
     )
     .await?;
     let mut outgoing = outgoing(c, &leased).await?;
-    let copies = c.each(&leased, |row, keys| copy(&Columns::of("deliveries", row), keys)).await?;
+    let copies = c.each(&leased, |row, keys| rows::leased(&Columns::of("deliveries", row), keys)).await?;
     let mut by_id = BTreeMap::new();
     for (row, copy) in leased.iter().zip(copies) {
         let id = Columns::of("deliveries", row).parsed::<DeliveryId>("id")?;
         by_id.insert(id.0, (id, copy));
     }
-    let mut leases = Vec::with_capacity(due.len());
+    let (mut leases, mut parked) = (Vec::with_capacity(due.len()), Vec::new());
     for (id, token) in due.iter().zip(tokens) {
         let Some((id, copy)) = by_id.remove(id) else { continue };
         match lease(copy, token, outgoing.remove(&id.0)) {
             Ok(lease) => leases.push(lease),
-            Err(Unread::Corrupt(place)) => park(c, id, &place, claim.now).await?,
-            Err(Unread::Erased) => park(c, id, "erased", claim.now).await?,
+            Err(Unread::Corrupt(place)) => parked.push(park(c, id, &place, claim.now).await?),
+            Err(Unread::Erased) => parked.push(park(c, id, "erased", claim.now).await?),
             Err(unread) => return Err(unread.into()),
         }
     }
@@ -134,6 +134,9 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
             Some(rows) => work.audit_own(rows),
             None => lease.told = false,
         }
+    }
+    for parked in &parked {
+        work.audit_own(claim.parking.rows(parked).unwrap_or_default());
     }
     Ok(leases)
 }
@@ -195,10 +198,6 @@ async fn outgoing(c: &Keyed, leased: &[Row]) -> Result<BTreeMap<Uuid, Result<Out
     Ok(outgoing)
 }
 
-fn copy(columns: &Columns<'_>, keys: &Keychain) -> Result<(DeliveryRecord, Option<WorkflowId>), Unread> {
-    Ok((rows::delivery(columns, keys)?, columns.parsed_opt("workflow")?))
-}
-
 fn lease(
     copy: Result<(DeliveryRecord, Option<WorkflowId>), Unread>,
     token: u64,
@@ -213,17 +212,22 @@ fn lease(
     Ok(Lease { delivery, outgoing, workflow, token, attempt, told: true })
 }
 
-/// Gives an unreadable copy to a person, so that it holds back its own lane only and not every claim.
-async fn park(c: &Client, id: DeliveryId, place: &str, now: Timestamp) -> Result<(), Failure> {
+/// Gives an unreadable copy to a person, so that it holds back its own lane only and not every claim. The attempt for which it was to be
+/// leased is taken back: it was not made.
+async fn park(c: &Client, id: DeliveryId, place: &str, now: Timestamp) -> Result<Parked, Failure> {
     tracing::error!(delivery = %id, place, "a queued copy is unreadable and waits for a person");
-    session::execute(
+    let reason = rows::unreadable(place);
+    let row = session::first(
         c,
-        "UPDATE deliveries SET state = 'failed', version = version + 1, next_attempt = NULL, lease_token = NULL,
-             lease_until = NULL, reason = $1, changed = $2 WHERE id = $3",
-        &[&format!("unreadable in the store: {place}"), &micros(now), &id.0],
+        "UPDATE deliveries SET state = 'failed', version = version + 1, attempts = attempts - 1, next_attempt = NULL,
+             lease_token = NULL, lease_until = NULL, reason = $1, words = NULL, changed = $2 WHERE id = $3
+         RETURNING transfer, recipient",
+        &[&reason, &micros(now), &id.0],
     )
-    .await?;
-    deliveries::keep_versions(c, &[id.0], now).await
+    .await?
+    .ok_or_else(|| Failure::corrupt("deliveries", "id"))?;
+    deliveries::keep_versions(c, &[id.0], now).await?;
+    Ok(rows::parked(&Columns::of("deliveries", &row), id, &reason))
 }
 
 /// A copy as its locked row says.

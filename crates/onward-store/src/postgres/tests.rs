@@ -25,6 +25,7 @@ use onward_core::store::{Acceptance, Accepted, AttemptEnd, AttemptOutcome, Flaw,
 use onward_core::{Clock, DeliveryId, TransferId};
 
 use super::{LeaseClock, OpenError, PostgresSettings, PostgresStore};
+use crate::contract::damaged::Damage;
 use crate::contract::{Shared, accept_new, acceptance, at, keys, log, patient, row};
 use cluster::Cluster;
 
@@ -61,6 +62,12 @@ async fn fresh_shared() -> Option<((&'static Cluster, String), Shared)> {
 
 mod contract {
     crate::contract::every_contract!(super::fresh_shared);
+}
+
+impl Damage for (&Cluster, String) {
+    fn damage(&self, sql: &str) {
+        self.0.tamper(&self.1, sql);
+    }
 }
 
 /// Two nodes on a database of their own, leases by the database's clock.
