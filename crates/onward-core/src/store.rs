@@ -8,6 +8,7 @@ mod erasure;
 pub mod evidence;
 mod keys;
 mod lifecycle;
+mod listed;
 mod log;
 mod operations;
 pub mod people;
@@ -43,6 +44,7 @@ pub use lifecycle::{
     Checkup, Claim, Ended, Ending, Flaw, GivenUp, Intent, Late, Notice, Overdue, Parked, Parking, Pause, Predecessor,
     Renewal, TakeBack, Voided, Waiting,
 };
+pub use listed::{Damaged, Listed};
 pub use log::{AuditColumns, AuditContent, AuditHeader, StoredAudit};
 pub use operations::{Approval, ApprovalKind, Backlog, OperationsStore, Queue, Resend, Stuck, StuckQuery, Verdict};
 pub use records::{
@@ -389,7 +391,7 @@ pub trait Store:
     /// Whether an attempt of this copy runs: somebody leased it, and the lease has neither ended nor run out.
     async fn is_leased(&self, delivery: DeliveryId, now: Timestamp) -> Result<bool, StoreError>;
     /// Copies in (created, id) order.
-    async fn deliveries(&self, query: DeliveryQuery) -> Result<Vec<DeliveryRecord>, StoreError>;
+    async fn deliveries(&self, query: DeliveryQuery) -> Result<Listed<DeliveryRecord>, StoreError>;
     /// Tasks of transfers and copies in (created, id) order.
     async fn tasks(&self, query: TaskQuery) -> Result<Vec<FoundTask>, StoreError>;
     /// How many Tasks there are, whatever cursor and limit say.
@@ -440,7 +442,7 @@ pub trait Store:
     async fn subject_record(&self, patient: &NhsNumber) -> Result<Vec<SubjectTransfer>, StoreError>;
 
     /// Open holds, the most urgent first.
-    async fn holds(&self) -> Result<Vec<HeldTransfer>, StoreError>;
+    async fn holds(&self) -> Result<Listed<HeldTransfer>, StoreError>;
     /// This one; `None` when it is closed, and where there is none.
     async fn open_hold(&self, hold: HoldId) -> Result<Option<HeldTransfer>, StoreError>;
     /// The transfer that waited in this hold, which is closed; `None` for one that is open, and where there is none.

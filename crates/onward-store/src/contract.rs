@@ -241,6 +241,7 @@ macro_rules! every_contract {
         );
         $crate::contract::every_contract!($open, damaged:
             what_cannot_be_read_is_parked_with_its_audit_and_makes_no_attempt,
+            a_list_goes_on_without_what_cannot_be_read_and_says_so,
         );
     };
     ($open:path, damaged: $($name:ident),+ $(,)?) => {

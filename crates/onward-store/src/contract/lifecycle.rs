@@ -75,7 +75,7 @@ pub(super) async fn read(store: &Shared, id: DeliveryId) -> DeliveryRecord {
 }
 
 pub(super) async fn all(store: &Shared) -> Vec<DeliveryRecord> {
-    store.deliveries(DeliveryQuery { limit: 100, ..DeliveryQuery::default() }).await.expect("readable")
+    store.deliveries(DeliveryQuery { limit: 100, ..DeliveryQuery::default() }).await.expect("readable").rows
 }
 
 pub(super) async fn status_of(store: &Shared, message: &Acceptance) -> &'static str {

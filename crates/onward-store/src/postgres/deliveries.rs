@@ -5,7 +5,7 @@ use std::sync::Arc;
 use deadpool_postgres::Client;
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
-use onward_core::store::{DeliveryQuery, DeliveryRecord, Step, StoredRendition, Transition};
+use onward_core::store::{DeliveryQuery, DeliveryRecord, Listed, Step, StoredRendition, Transition};
 use onward_core::{DeliveryId, TransferId};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -175,9 +175,9 @@ pub(super) async fn of_transfer(c: &Keyed, id: TransferId) -> Result<Vec<Deliver
     c.opened(&session::all(c, &sql, &[&id.0]).await?, record).await
 }
 
-pub(super) async fn list(c: &Keyed, wanted: &DeliveryQuery) -> Result<Vec<DeliveryRecord>, Failure> {
+pub(super) async fn list(c: &Keyed, wanted: &DeliveryQuery) -> Result<Listed<DeliveryRecord>, Failure> {
     let (sql, values) = query::deliveries(wanted, c.keys());
-    c.opened(&search(c, &sql, &values).await?, record).await
+    c.listed(&search(c, &sql, &values).await?, ("deliveries", "id"), rows::delivery).await
 }
 
 /// Runs a search of [`query`].

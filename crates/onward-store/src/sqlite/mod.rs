@@ -47,9 +47,9 @@ use onward_core::directory::{DirectoryEntry, Endpoint};
 use onward_core::store::{
     Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord,
     ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, Finish, FoundTask, GivenUp, HeldTransfer, HoldChange,
-    KeyUsage, Lease, LegalHold, LegalHoldOrder, Lifted, NewDelivery, OriginalMessage, Overdue, Pause, PendingErasure,
-    Predecessor, Release, Renewal, Resend, Schema, Step, Store, StoreError, StoredAudit, StoredRendition,
-    SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition, Waiting,
+    KeyUsage, Lease, LegalHold, LegalHoldOrder, Lifted, Listed, NewDelivery, OriginalMessage, Overdue, Pause,
+    PendingErasure, Predecessor, Release, Renewal, Resend, Schema, Step, Store, StoreError, StoredAudit,
+    StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition, Waiting,
 };
 use onward_core::{Clock, DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
 use rusqlite::types::ToSqlOutput;
@@ -301,7 +301,7 @@ impl Store for SqliteStore {
         self.read(move |c| Ok(dispatch::is_leased(c, delivery, now)?)).await
     }
 
-    async fn deliveries(&self, query: DeliveryQuery) -> Result<Vec<DeliveryRecord>, StoreError> {
+    async fn deliveries(&self, query: DeliveryQuery) -> Result<Listed<DeliveryRecord>, StoreError> {
         self.read(move |c| deliveries::list(c, &query)).await
     }
 
@@ -383,7 +383,7 @@ impl Store for SqliteStore {
         self.read(move |c| transfers::about(c, &patient)).await
     }
 
-    async fn holds(&self) -> Result<Vec<HeldTransfer>, StoreError> {
+    async fn holds(&self) -> Result<Listed<HeldTransfer>, StoreError> {
         self.read(transfers::holds).await
     }
 
