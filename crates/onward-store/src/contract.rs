@@ -99,6 +99,7 @@ macro_rules! every_contract {
             whoever_does_not_get_the_next_version_is_told_of_what_they_have,
             a_recalled_copy_tells_nothing_any_more,
             only_the_newest_is_held_to_be_rerouted_and_once,
+            what_others_have_of_a_recalled_version_is_used_until_the_next_is_sent,
             a_release_takes_back_what_went_elsewhere,
             a_pause_holds_back_and_discards_nothing,
             claims_leave_out_endpoints,

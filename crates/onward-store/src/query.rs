@@ -560,6 +560,10 @@ pub(crate) fn backlog() -> String {
     )
 }
 
+/// Of a transfer (`$1`) with a copy that its recipient may still use.
+pub(crate) const IN_USE: &str = "SELECT id FROM deliveries
+     WHERE transfer = $1 AND kind <> 'sender' AND notice_of IS NULL AND ended IS NULL LIMIT 1";
+
 /// What stands on the board; rows of [`crate::rows::operations::stuck`].
 pub(crate) fn stuck(query: &StuckQuery) -> (String, Vec<Value>) {
     let columns = DELIVERY.split(", ").map(|name| format!("d.{name} AS {name}")).collect::<Vec<_>>().join(", ");

@@ -3,25 +3,17 @@
 use onward_core::audit::{AuditRow, AuditWord};
 use onward_core::directory::Endpoint;
 use onward_core::state::DeliveryState;
-use onward_core::store::{
-    Acceptance, Accepted, Claim, DeliveryQuery, Listed, NewHold, Parked, Parking, StuckQuery, Transition,
-};
+use onward_core::store::{Accepted, Claim, DeliveryQuery, Listed, NewHold, Parked, Parking, StuckQuery, Transition};
 use onward_core::{DeliveryId, TransferId};
 use uuid::Uuid;
 
+use super::lifecycle::with_its_row;
 use super::{Shared, accept_new, acceptance, at, hold, log, ods, row};
 
 /// The database of a store, reached beside it. What is run is the same on every engine.
 pub(crate) trait Damage {
     /// Runs a statement, as a failing disk or a curious operator would.
     fn damage(&self, sql: &str);
-}
-
-/// A message whose acceptance is told of it, so that `fsck` finds it.
-fn told(n: u32) -> Acceptance {
-    let mut message = acceptance(n);
-    message.audit = vec![AuditRow { transfer: Some(message.transfer.id), ..row(AuditWord::Accept) }];
-    message
 }
 
 /// Which rules `fsck` finds broken.
@@ -34,7 +26,7 @@ pub(crate) async fn what_cannot_be_read_is_parked_with_its_audit_and_makes_no_at
     database: &impl Damage,
 ) {
     let push = |n: u32| {
-        let mut message = told(n);
+        let mut message = with_its_row(acceptance(n));
         message.deliveries[0].endpoint = Endpoint::Https { url: "https://practice.example/in".to_owned() };
         message
     };
@@ -82,7 +74,7 @@ fn listed<T>(list: Listed<T>, id: impl Fn(&T) -> Uuid) -> (Vec<Uuid>, Vec<String
 pub(crate) async fn a_list_goes_on_without_what_cannot_be_read_and_says_so(store: Shared, database: &impl Damage) {
     let mut copies = Vec::new();
     for n in 0..4 {
-        let mut message = told(n);
+        let mut message = with_its_row(acceptance(n));
         message.transfer.received = at(i64::from(n));
         let copy = accept_new(&store, message).await;
         let failed = Transition {
@@ -100,7 +92,7 @@ pub(crate) async fn a_list_goes_on_without_what_cannot_be_read_and_says_so(store
     }
     let mut holds = Vec::new();
     for n in 4..7 {
-        let mut message = told(n);
+        let mut message = with_its_row(acceptance(n));
         message.hold = Some(NewHold { due: at(i64::from(n)), ..hold() });
         holds.extend(message.hold.as_ref().map(|hold| hold.id.0));
         message.deliveries.clear();

@@ -321,6 +321,42 @@ pub(crate) async fn only_the_newest_is_held_to_be_rerouted_and_once(store: Share
     assert_eq!(store.take_back(recall(&third, copy)).await, Err(StoreError::Overtaken), "it was withdrawn beside");
 }
 
+pub(crate) async fn what_others_have_of_a_recalled_version_is_used_until_the_next_is_sent(store: Shared) {
+    let mut first = with_its_row(sent_out(1));
+    first.deliveries.push(delivery(RecipientKind::CoveringPractice, "A82608"));
+    let home = accept_new(&store, first.clone()).await;
+    let practice = first.deliveries[1].id;
+    let recall = TakeBack {
+        hold: Some((hold(), "{}".to_owned())),
+        ..take_back(&first, None, vec![ending(home, EndReason::Recalled)])
+    };
+    assert_eq!(store.take_back(recall).await, Ok(true));
+    let mut second = with_its_row(next_version(2, &first, &[]));
+    let sent = std::mem::take(&mut second.deliveries);
+    let waits = hold();
+    second.hold = Some(waits.clone());
+    assert_eq!(store.accept(second.clone()).await, Ok(Accepted::New));
+    let transfer = async |of: &Acceptance| store.transfer(of.transfer.id).await.expect("readable").expect("there");
+    let old = transfer(&first).await;
+    assert_eq!((old.hold, old.ended, old.replaced_by), (None, None, Some(second.transfer.id)));
+    assert_eq!(store.checkup().await.expect("readable").flaws, vec![]);
+    let release = Release {
+        hold: waits.id,
+        seen: seen(&store, waits.id).await,
+        patient: None,
+        care_home: None,
+        deliveries: sent,
+        endings: vec![ending(practice, EndReason::Superseded)],
+        taken_back: Vec::new(),
+        replaces: None,
+        at: at(70),
+        audit: vec![row(AuditWord::Release)],
+    };
+    assert_eq!(store.release_hold(release).await, Ok(true));
+    assert_eq!(transfer(&first).await.ended.map(|(why, _)| why), Some(EndReason::Superseded));
+    assert_eq!(store.checkup().await.expect("readable").flaws, vec![]);
+}
+
 pub(crate) async fn a_release_takes_back_what_went_elsewhere(store: Shared) {
     let mut message = sent_out(1);
     message.deliveries.push(delivery(RecipientKind::CoveringPractice, "A82608"));
@@ -465,7 +501,8 @@ pub(crate) async fn a_checkup_accounts_for_every_transfer(store: Shared) {
     );
 }
 
-fn with_its_row(mut message: Acceptance) -> Acceptance {
+/// A message whose acceptance is told of it, so that `fsck` finds it.
+pub(super) fn with_its_row(mut message: Acceptance) -> Acceptance {
     message.audit[0].transfer = Some(message.transfer.id);
     message
 }
