@@ -155,8 +155,10 @@ pub type Intent = Telling<Lease>;
 /// The audit rows that say that a copy is left to a person.
 pub type Parking = Telling<Parked>;
 
+type Rule<T> = dyn Fn(&T) -> Vec<AuditRow> + Send + Sync;
+
 /// The audit rows of what happens to a copy within a claim.
-pub struct Telling<T>(Arc<dyn Fn(&T) -> Vec<AuditRow> + Send + Sync>);
+pub struct Telling<T>(Arc<Rule<T>>);
 
 impl<T> Telling<T> {
     /// Rows by this rule.
@@ -279,7 +281,7 @@ pub struct Checkup {
     pub delivered: u64,
     /// Transfers with a copy that waits for its turn or its next attempt.
     pub pending: u64,
-    /// Transfers that wait for a person: held, or with a failed copy.
+    /// Transfers that wait for a person: held, or with a copy that failed or was not processed ([`super::DeliveryRecord::is_unprocessed`]).
     pub parked: u64,
     /// Transfers that were ended: withdrawn, replaced, or closed without being sent.
     pub ended: u64,

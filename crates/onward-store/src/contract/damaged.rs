@@ -7,6 +7,7 @@ use onward_core::store::{Accepted, Claim, DeliveryQuery, Listed, NewHold, Parked
 use onward_core::{DeliveryId, TransferId};
 use uuid::Uuid;
 
+use super::delivering::change;
 use super::lifecycle::with_its_row;
 use super::{Shared, accept_new, acceptance, at, hold, log, ods, row};
 
@@ -77,16 +78,7 @@ pub(crate) async fn a_list_goes_on_without_what_cannot_be_read_and_says_so(store
         let mut message = with_its_row(acceptance(n));
         message.transfer.received = at(i64::from(n));
         let copy = accept_new(&store, message).await;
-        let failed = Transition {
-            delivery: copy,
-            expected_version: 1,
-            state: DeliveryState::Failed,
-            code: None,
-            reason: Some("410".to_owned()),
-            at: at(10),
-            responses: Vec::new(),
-            audit: Vec::new(),
-        };
+        let failed = Transition { reason: Some("410".to_owned()), ..change(copy, 1, DeliveryState::Failed) };
         assert_eq!(store.transition(failed).await, Ok(true));
         copies.push(copy.0);
     }

@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 
 use onward_core::DeliveryId;
-use onward_core::audit::AuditWord;
+use onward_core::audit::{AuditRow, AuditWord};
 use onward_core::directory::{Endpoint, Hub};
 use onward_core::state::{DeliveryState, EndReason, RecipientKind};
 use onward_core::store::{
-    Acceptance, Accepted, AttemptEnd, AttemptOutcome, Claim, Closure, DeliveryQuery, DeliveryRecord, Ended, Ending,
-    HoldChange, HoldSeen, Lease, NewDelivery, Notice, Pause, Release, StoreError, TakeBack, TaskQuery, TransferRecord,
+    Acceptance, Accepted, AttemptEnd, AttemptOutcome, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord, Ended,
+    Ending, HoldChange, HoldSeen, Lease, NewDelivery, Notice, Pause, Release, StoreError, TakeBack, TaskQuery,
+    TransferRecord, Transition,
 };
 
+use super::delivering::change;
 use super::{Shared, accept_new, acceptance, at, delivery, hold, log, ods, patient, row, seen};
 use crate::checkup::MISSED_PARTS;
 
@@ -489,9 +491,20 @@ pub(crate) async fn a_checkup_accounts_for_every_transfer(store: Shared) {
     accept_new(&store, new).await;
     let checkup = store.checkup().await.expect("readable");
     assert_eq!(checkup.flaws, []);
-    let places = (checkup.delivered, checkup.pending, checkup.parked, checkup.ended);
-    assert_eq!((checkup.accepted, places), (4, (1, 1, 1, 1)));
+    let places = |checkup: &Checkup| (checkup.delivered, checkup.pending, checkup.parked, checkup.ended);
+    assert_eq!((checkup.accepted, places(&checkup)), (4, (1, 1, 1, 1)));
     assert_eq!((checkup.copies, checkup.audit), (3, 5));
+    // A system that refuses a person has decided; one that could not process a message has not, and nobody there has it.
+    for (version, code, expected) in [(2, "30003", (1, 1, 1, 1)), (3, "20005", (0, 1, 2, 1))] {
+        let refused = Transition {
+            code: Some(code.to_owned()),
+            audit: vec![AuditRow { delivery: Some(id), ..row(AuditWord::Acknowledge) }],
+            ..change(id, version, DeliveryState::Rejected)
+        };
+        assert_eq!(store.transition(refused).await, Ok(true));
+        let checkup = store.checkup().await.expect("readable");
+        assert_eq!((checkup.flaws.len(), places(&checkup)), (0, expected), "{code}");
+    }
     // An acceptance without its row in the log is told.
     accept_new(&store, acceptance(5)).await;
     let flaws = store.checkup().await.expect("readable").flaws;
