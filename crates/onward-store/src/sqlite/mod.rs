@@ -182,10 +182,13 @@ impl SqliteStore {
         self.parts.load(Ordering::Relaxed)
     }
 
-    /// Carries the log over into the database and cuts it; `false` when a reader was busy all the while.
+    /// Carries the log over into the database and cuts it; `false` when a reader was busy all the while, or it could not be cut.
     async fn cut_log(&self) -> bool {
         let path = self.path.clone();
         let cut = tokio::task::spawn_blocking(move || erasures::cut_log(&path)).await;
+        if let Ok(Err(error)) = &cut {
+            tracing::warn!(%error, "the log could not be cut");
+        }
         matches!(cut, Ok(Ok(true)))
     }
 
@@ -565,7 +568,7 @@ impl Store for SqliteStore {
         let ErasureOutcome::Erased { transfers, entries, .. } = outcome else { return Ok(outcome) };
         // The keys are destroyed and that is durable; the old pages of the log are another matter.
         let remains = (!self.cut_log().await).then_some(
-            "the database's log could not be cut, for somebody was reading: restart the gateway, which cuts it",
+            "the database's log could not be cut, most likely because somebody was reading: restart the gateway, which cuts it",
         );
         Ok(ErasureOutcome::Erased { transfers, entries, remains })
     }
