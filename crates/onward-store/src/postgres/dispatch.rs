@@ -25,25 +25,25 @@ use crate::rows::{self, DELIVERY};
 use crate::sealing::{Keychain, Unread};
 use crate::stored::{beginnings, json, micros, signed, stays, stored_count, within};
 
-/// What may be sent: due at `$1`, leased by nobody at `$2`, the longest due first. Rows that another node is about to lease are
-/// passed over. For the endpoint `$4` only, for none of `$5`, and for none that begins as `$6` says.
+/// What may be sent: due at `$1` and leased by nobody then, the longest due first. Rows that another node is about to lease are
+/// passed over. For the endpoint `$3` only, for none of `$4`, and for none that begins as `$5` says.
 pub(super) const DUE: &str = "SELECT d.id, d.endpoint FROM deliveries d
-     WHERE d.state = 'queued' AND d.next_attempt <= $1 AND (d.lease_until IS NULL OR d.lease_until <= $2)
+     WHERE d.state = 'queued' AND d.next_attempt <= $1 AND (d.lease_until IS NULL OR d.lease_until <= $1)
          AND NOT EXISTS (SELECT 1 FROM deliveries older
              WHERE older.state = 'queued' AND older.lane = d.lane AND older.recipient = d.recipient
                  AND older.kind = d.kind AND older.sequence < d.sequence)
          AND NOT EXISTS (SELECT 1 FROM deliveries sending
-             WHERE sending.lease_until > $2 AND sending.lane = d.lane AND sending.recipient = d.recipient
+             WHERE sending.lease_until > $1 AND sending.lane = d.lane AND sending.recipient = d.recipient
                  AND sending.kind = d.kind AND sending.sequence < d.sequence)
          AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.recipient = d.recipient)
          AND NOT EXISTS (SELECT 1 FROM pauses WHERE recipient = '*')
-         AND ($4::text IS NULL OR d.endpoint = $4) AND d.endpoint <> ALL($5::text[])
-         AND NOT EXISTS (SELECT 1 FROM unnest($6::text[]) AS hub(begins)
+         AND ($3::text IS NULL OR d.endpoint = $3) AND d.endpoint <> ALL($4::text[])
+         AND NOT EXISTS (SELECT 1 FROM unnest($5::text[]) AS hub(begins)
              WHERE left(lower(d.endpoint), length(hub.begins)) = hub.begins)
-     ORDER BY d.next_attempt, d.sequence LIMIT $3 FOR UPDATE OF d SKIP LOCKED";
+     ORDER BY d.next_attempt, d.sequence LIMIT $2 FOR UPDATE OF d SKIP LOCKED";
 
-/// Now, by the clock by which leases run out.
-async fn lease_now(
+/// Now, by the clock by which leases run out and what waits becomes due.
+pub(super) async fn lease_now(
     c: &Client,
     clock: LeaseClock,
     #[cfg_attr(not(test), expect(unused))] now: Timestamp,
@@ -67,8 +67,9 @@ pub(super) async fn is_leased(
     Ok(session::first(c, leased, &[&delivery.0, &now]).await?.is_some())
 }
 
-/// Leases what is due, writing each attempt before anything is sent. Leases run by the database's clock: a node whose own clock is
-/// wrong neither takes others' leases early nor keeps its own too long (trust.md §7, faults 19 to 21).
+/// Leases what is due, writing each attempt before anything is sent. Leases run by the database's clock, and copies become due by it: a node
+/// whose own clock is wrong neither takes others' leases early nor keeps its own too long, nor has it copies tried too early or too late
+/// (trust.md §7, faults 19 to 21).
 pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<Vec<Lease>, Failure> {
     let c = work.client();
     let lease_now = lease_now(c, work.shared().lease_clock, claim.now).await?;
@@ -77,7 +78,7 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
     let except: Vec<String> = claim.except.iter().map(json).collect();
     let full: Vec<String> = claim.full.iter().flat_map(beginnings).collect();
     let limit = i64::from(claim.limit) + i64::from(claim.inboxes);
-    let due = session::all(c, DUE, &[&micros(claim.now), &lease_now, &limit, &only, &except, &full])
+    let due = session::all(c, DUE, &[&lease_now, &limit, &only, &except, &full])
         .await?
         .iter()
         .map(|row| {
@@ -255,7 +256,7 @@ pub(super) async fn complete<'j>(work: &mut Work<'j>, ends: &'j [AttemptEnd]) ->
         }
     }
     if !kept.is_empty() {
-        finish(work.client(), &kept).await?;
+        finish(work.client(), work.shared().lease_clock, &kept).await?;
     }
     Ok(outcomes)
 }
@@ -275,12 +276,22 @@ async fn lock(c: &Client, ends: &[AttemptEnd]) -> Result<BTreeMap<Uuid, Held>, F
     Ok(held)
 }
 
-async fn finish(c: &Client, kept: &[(&AttemptEnd, i64, bool)]) -> Result<(), Failure> {
+/// By how much the clock by which copies become due is ahead of the ends' own, microseconds; 0 where none of them asks for another attempt.
+async fn lead(c: &Client, clock: LeaseClock, kept: &[(&AttemptEnd, i64, bool)]) -> Result<i64, Failure> {
+    let again = kept.iter().filter(|(end, ..)| matches!(end.outcome, AttemptOutcome::Retry { .. }));
+    let Some(latest) = again.map(|(end, ..)| end.at).max() else { return Ok(0) };
+    Ok(lease_now(c, clock, latest).await? - micros(latest))
+}
+
+async fn finish(c: &Client, clock: LeaseClock, kept: &[(&AttemptEnd, i64, bool)]) -> Result<(), Failure> {
+    let lead = lead(c, clock, kept).await?;
     let (mut states, mut next, mut reasons, mut references, mut words) = (vec![], vec![], vec![], vec![], vec![]);
     for (end, ..) in kept {
         let (word, state, at, reason, reference) = match &end.outcome {
             AttemptOutcome::Sent { state, reference } => ("sent", state.as_str(), None, None, reference.as_deref()),
-            AttemptOutcome::Retry { at, reason } => ("retry", "queued", Some(micros(*at)), Some(reason.as_str()), None),
+            AttemptOutcome::Retry { at, reason } => {
+                ("retry", "queued", Some(micros(*at) + lead), Some(reason.as_str()), None)
+            }
             AttemptOutcome::Failed { reason } => ("failed", "failed", None, Some(reason.as_str()), None),
         };
         words.push(word);

@@ -114,7 +114,7 @@ impl fmt::Debug for PostgresSettings {
     }
 }
 
-/// By which clock leases run out.
+/// By which clock leases run out, and what waits becomes due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LeaseClock {
     /// The database's: the same for every node.
