@@ -104,7 +104,7 @@ async fn documents(world: &World, hospitals: [&Session; 2]) -> (Vec<String>, Vec
     }
     loop {
         let query = DeliveryQuery { limit: 1_000, ..DeliveryQuery::default() };
-        let copies = world.gateway().store().deliveries(query).await.expect("readable");
+        let copies = world.gateway().store().deliveries(query).await.expect("readable").rows;
         if copies.iter().all(|copy| copy.state != DeliveryState::Queued) {
             return (transfers, copies);
         }

@@ -167,6 +167,14 @@ async fn fault_010_a_bit_that_flips_in_a_message_is_found_parked_and_told_within
     assert_eq!(state(waiting).await, damaged);
     is_told().await;
 
+    // Whoever has subscribed to its Task is called: for entries with that word.
+    let entries = bench.gateway.store().audit_entries(0, 1_000).await.expect("readable");
+    let failed = entries.iter().filter(|entry| entry.columns.word == "delivery-failed");
+    let failed: Vec<_> = failed.map(|entry| (entry.columns.delivery.clone(), entry.columns.transfer.clone())).collect();
+    assert_eq!(failed, [pushed[0], waiting].map(|copy| (Some(copy.to_string()), Some(id.to_string()))));
+    let checkup = bench.gateway.store().checkup().await.expect("readable");
+    assert!(checkup.flaws.is_empty(), "{:?}", checkup.flaws);
+
     flip(&bench, "message_bodies", "transfer", &id.to_string());
     let original = bench.gateway.store().original(id).await.map(drop);
     assert_eq!(original, Err(StoreError::Corrupt("message_bodies.body".to_owned())));

@@ -65,7 +65,7 @@ impl Exchange {
     /// Every copy and response of every transfer.
     async fn copies(&self) -> Vec<DeliveryRecord> {
         let query = DeliveryQuery { include_responses: true, limit: 200, ..DeliveryQuery::default() };
-        self.world.gateway().store().deliveries(query).await.expect("readable")
+        self.world.gateway().store().deliveries(query).await.expect("readable").rows
     }
 
     async fn copy(&self, id: DeliveryId) -> DeliveryRecord {

@@ -188,6 +188,10 @@ async fn a_later_version_does_not_go_where_an_earlier_one_was_recalled_from() {
     let new = posted(&hospital, &second).await;
     let (was, is) = (record(&world, old).await, record(&world, new).await);
     assert_eq!((was.hold, was.replaced_by), (None, Some(new)));
+    // The practice and the pharmacy rightly have theirs until the correction goes out.
+    assert_eq!(was.ended, None);
+    let flaws = async || gateway.store().checkup().await.expect("readable").flaws;
+    assert_eq!(flaws().await, vec![]);
     let hold = is.hold.clone().expect("held");
     assert_eq!((hold.reason, is.copies().count()), (HoldReason::CareHomeConflict, 0));
     assert!(hold.detail.contains("recalled from VMH01"), "{}", hold.detail);
@@ -210,7 +214,7 @@ async fn a_later_version_does_not_go_where_an_earlier_one_was_recalled_from() {
     let new = posted(&hospital, &third.next()).await;
     let is = record(&world, new).await;
     assert!(is.hold.is_none() && has(&is, "VMH01"));
-    assert!(gateway.store().checkup().await.expect("readable").flaws.is_empty());
+    assert_eq!(flaws().await, vec![]);
 }
 
 pub(crate) fn operator(name: &str) -> Attendant {

@@ -8,6 +8,7 @@ mod erasure;
 pub mod evidence;
 mod keys;
 mod lifecycle;
+mod listed;
 mod log;
 mod operations;
 pub mod people;
@@ -40,9 +41,10 @@ pub use erasure::{
 };
 pub use keys::KeyUsage;
 pub use lifecycle::{
-    Checkup, Claim, Ended, Ending, Flaw, GivenUp, Intent, Late, Notice, Overdue, Pause, Predecessor, Renewal, TakeBack,
-    Voided, Waiting,
+    Checkup, Claim, Ended, Ending, Flaw, GivenUp, Intent, Late, Notice, Overdue, Parked, Parking, Pause, Predecessor,
+    Renewal, TakeBack, Voided, Waiting,
 };
+pub use listed::{Damaged, Listed};
 pub use log::{AuditColumns, AuditContent, AuditHeader, StoredAudit};
 pub use operations::{Approval, ApprovalKind, Backlog, OperationsStore, Queue, Resend, Stuck, StuckQuery, Verdict};
 pub use records::{
@@ -320,7 +322,8 @@ pub trait Store:
     /// Leases queued copies that are due, in the order of their lane (patient or transfer, recipient, kind): a copy that
     /// is queued, or that somebody is still sending, holds back the younger ones. Nothing is leased for a paused recipient.
     /// An expired lease may be claimed anew; its old token then completes nothing. What the claim's intent says of each lease
-    /// is committed with it; one of which it fails to say anything is leased untold, and the others are not hindered.
+    /// is committed with it; one of which it fails to say anything is leased untold, and the others are not hindered. One that cannot be
+    /// read fails, for a person: that is no attempt, and what the claim's parking says of it is committed with it.
     async fn claim(&self, claim: Claim) -> Result<Vec<Lease>, StoreError>;
 
     /// Makes leases last longer; `false` where the token is no longer the copy's (fenced off), or the copy's attempt has ended.
@@ -388,7 +391,7 @@ pub trait Store:
     /// Whether an attempt of this copy runs: somebody leased it, and the lease has neither ended nor run out.
     async fn is_leased(&self, delivery: DeliveryId, now: Timestamp) -> Result<bool, StoreError>;
     /// Copies in (created, id) order.
-    async fn deliveries(&self, query: DeliveryQuery) -> Result<Vec<DeliveryRecord>, StoreError>;
+    async fn deliveries(&self, query: DeliveryQuery) -> Result<Listed<DeliveryRecord>, StoreError>;
     /// Tasks of transfers and copies in (created, id) order.
     async fn tasks(&self, query: TaskQuery) -> Result<Vec<FoundTask>, StoreError>;
     /// How many Tasks there are, whatever cursor and limit say.
@@ -439,7 +442,7 @@ pub trait Store:
     async fn subject_record(&self, patient: &NhsNumber) -> Result<Vec<SubjectTransfer>, StoreError>;
 
     /// Open holds, the most urgent first.
-    async fn holds(&self) -> Result<Vec<HeldTransfer>, StoreError>;
+    async fn holds(&self) -> Result<Listed<HeldTransfer>, StoreError>;
     /// This one; `None` when it is closed, and where there is none.
     async fn open_hold(&self, hold: HoldId) -> Result<Option<HeldTransfer>, StoreError>;
     /// The transfer that waited in this hold, which is closed; `None` for one that is open, and where there is none.

@@ -53,7 +53,15 @@ impl Gateway {
             if *stop.borrow() || in_vain == IN_VAIN {
                 break;
             }
-            match self.look_again(held.hold.id, "PDS is asked again").await? {
+            let looked = match self.look_again(held.hold.id, "PDS is asked again").await {
+                // The others go on all the same.
+                Err(StoreError::Corrupt(place)) => {
+                    tracing::error!(hold = %held.hold.id, place, "what waits for PDS is unreadable");
+                    continue;
+                }
+                looked => looked?,
+            };
+            match looked {
                 Released::StillHeld(cause) if cause.reason == HoldReason::DirectoryUnavailable => in_vain += 1,
                 _ => (answered, in_vain) = (answered + 1, 0),
             }

@@ -29,7 +29,21 @@ struct Breaker {
 struct Open {
     since: Timestamp,
     probe: Timestamp,
+    /// How long the next probe is away at most, whatever becomes of the clock.
+    wait: SignedDuration,
     look: Timestamp,
+}
+
+impl Open {
+    /// Whether it is time, which it then is again after a while. A clock that was set back must not put it off by as much.
+    fn is_time(next: &mut Timestamp, within: SignedDuration, now: Timestamp, every: SignedDuration) -> bool {
+        *next = (*next).min(now + within);
+        let due = *next <= now;
+        if due {
+            *next = now + every;
+        }
+        due
+    }
 }
 
 /// An endpoint that does not answer at present.
@@ -56,8 +70,9 @@ impl Breakers {
     pub fn take_probes(&self, now: Timestamp) -> Vec<Endpoint> {
         let mut due = Vec::new();
         for breaker in self.lock().values_mut() {
-            if let Some(open) = breaker.open.as_mut().filter(|open| open.probe <= now) {
-                open.probe = now + PROBE_AFTER;
+            let Some(open) = breaker.open.as_mut() else { continue };
+            if Open::is_time(&mut open.probe, open.wait, now, PROBE_AFTER) {
+                open.wait = PROBE_AFTER;
                 due.push(breaker.endpoint.clone());
             }
         }
@@ -68,8 +83,8 @@ impl Breakers {
     pub fn take_looks(&self, now: Timestamp) -> Vec<Endpoint> {
         let mut due = Vec::new();
         for breaker in self.lock().values_mut() {
-            if let Some(open) = breaker.open.as_mut().filter(|open| open.look <= now) {
-                open.look = now + LOOK_EVERY;
+            let Some(open) = breaker.open.as_mut() else { continue };
+            if Open::is_time(&mut open.look, LOOK_EVERY, now, LOOK_EVERY) {
                 due.push(breaker.endpoint.clone());
             }
         }
@@ -100,8 +115,8 @@ impl Breakers {
         }
         let opens = breaker.open.is_none();
         let (since, look) = breaker.open.map_or((now, now + LOOK_EVERY), |open| (open.since, open.look));
-        let probe = now + wait.map_or(PROBE_AFTER, |wait| wait.max(PROBE_AFTER));
-        breaker.open = Some(Open { since, probe, look });
+        let wait = wait.map_or(PROBE_AFTER, |wait| wait.max(PROBE_AFTER));
+        breaker.open = Some(Open { since, probe: now + wait, wait, look });
         opens
     }
 
@@ -173,5 +188,22 @@ mod tests {
         }
         breakers.keep(|endpoint| *endpoint == other);
         assert!(breakers.open().is_empty() && breakers.take_probes(at(900)).is_empty());
+    }
+
+    #[test]
+    fn fault_021_a_clock_that_is_set_back_puts_off_no_probe_and_no_look() {
+        let breakers = Breakers::default();
+        let one = endpoint("one.example");
+        for _ in 0..5 {
+            breakers.failed(&one, at(3_600), None);
+        }
+        assert!(breakers.take_probes(at(0)).is_empty() && breakers.take_looks(at(0)).is_empty());
+        assert!(breakers.take_probes(at(29)).is_empty() && breakers.take_looks(at(29)).is_empty());
+        assert_eq!(breakers.take_probes(at(30)), std::slice::from_ref(&one));
+        assert_eq!(breakers.take_looks(at(30)), std::slice::from_ref(&one));
+        // What it asked for is kept.
+        breakers.failed(&one, at(3_600), Some(SignedDuration::from_secs(300)));
+        assert!(breakers.take_probes(at(0)).is_empty() && breakers.take_probes(at(299)).is_empty());
+        assert_eq!(breakers.take_probes(at(300)), std::slice::from_ref(&one));
     }
 }

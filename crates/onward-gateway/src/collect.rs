@@ -246,8 +246,9 @@ impl Gateway {
                 success: false,
                 transfer: Some(record.transfer),
                 delivery: Some(record.id),
+                recipient: Some(record.recipient.clone()),
                 patient: record.patient.clone(),
-                ..AuditEntry::new(AuditWord::Notify, now, Agent::gateway(), reason.clone())
+                ..AuditEntry::new(AuditWord::DeliveryFailed, now, Agent::gateway(), reason.clone())
             };
             let parked = Transition {
                 delivery: record.id,

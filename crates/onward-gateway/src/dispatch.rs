@@ -13,7 +13,7 @@ use onward_core::TRACES;
 use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord, Basis};
 use onward_core::directory::Endpoint;
 use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
-use onward_core::store::{AttemptEnd, AttemptOutcome, DeliveryRecord, Intent, Lease, Outgoing, StoreError};
+use onward_core::store::{AttemptEnd, AttemptOutcome, DeliveryRecord, Intent, Lease, Outgoing, Parking, StoreError};
 use onward_core::transport::{Outbound, SendError, Sent, Transport};
 use tokio::sync::watch;
 use tracing::Instrument as _;
@@ -89,6 +89,20 @@ impl Gateway {
                 content_sha256: Some(leaving.sha256),
                 contents: Some(leaving.contents),
                 ..AuditEntry::new(AuditWord::Intend, clock.now(), Agent::gateway(), detail)
+            })]
+        })
+    }
+
+    /// What is told of a copy that was due and cannot be read. Nothing of it has left, and about whom it is may be what is damaged.
+    fn parking(&self) -> Parking {
+        let (journal, clock) = (self.journal.clone(), Arc::clone(&self.clock));
+        Parking::new(move |parked| {
+            vec![journal.row(&AuditEntry {
+                success: false,
+                transfer: parked.transfer,
+                delivery: Some(parked.delivery),
+                recipient: parked.recipient.clone(),
+                ..AuditEntry::new(AuditWord::DeliveryFailed, clock.now(), Agent::gateway(), parked.reason.clone())
             })]
         })
     }

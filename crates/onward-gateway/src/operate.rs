@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use onward_core::audit::{AuditEntry, AuditQuery, AuditWord, Basis};
 use onward_core::cause::Cause;
 use onward_core::store::{
-    Approval, ApprovalKind, Backlog, Bulk, DeliveryRecord, HeldTransfer, OriginalMessage, Pause, Queue, Resend,
-    StoreError, Stuck, StuckQuery,
+    Approval, ApprovalKind, Backlog, Bulk, Damaged, DeliveryRecord, HeldTransfer, OriginalMessage, Pause, Queue,
+    Resend, StoreError, Stuck, StuckQuery,
 };
 use onward_core::{DeliveryId, NhsNumber, OdsCode, Timestamp, TransferId};
 use onward_fhir::views;
@@ -84,6 +84,10 @@ pub struct Board {
     pub approvals: Vec<Approval>,
     /// The copies that fit the filter, the oldest first.
     pub rows: Vec<Stuck>,
+    /// What is held and cannot be read.
+    pub damaged_holds: Vec<Damaged>,
+    /// Copies that fit the filter and cannot be read.
+    pub damaged_rows: Vec<Damaged>,
     /// When something was last sent or placed for its recipient; looked for only when nothing waits.
     pub last_disclosed: Option<Timestamp>,
 }
@@ -132,7 +136,7 @@ impl Gateway {
     pub async fn board(&self, who: &Attendant, filter: &BoardFilter, limit: u32) -> Result<Board, StoreError> {
         let backlog = self.store.backlog().await?;
         let holds = self.store.holds().await?;
-        let rows = self.store.stuck(stuck_query(filter, &backlog, limit)).await?;
+        let stuck = self.store.stuck(stuck_query(filter, &backlog, limit)).await?;
         let now = self.clock.now();
         let last_disclosed = match backlog.is_empty() {
             true => self.last_disclosed().await?,
@@ -142,17 +146,19 @@ impl Gateway {
             totals: totals(&backlog, &holds, now),
             recipients: tallies(&backlog, |group| (group.recipient.clone(), group.recipient_name.clone())),
             causes: tallies(&backlog, |group| Cause::of(group.reason.as_deref())),
-            holds,
+            holds: holds.rows,
+            damaged_holds: holds.damaged,
             pauses: self.store.pauses().await?,
             bulks: self.recent_bulks().await?,
             approvals: self.store.approvals(ApprovalKind::Redirect, None, now).await?,
-            rows,
+            rows: stuck.rows,
+            damaged_rows: stuck.damaged,
             last_disclosed,
         };
         let held = board.holds.iter().map(|held| held.transfer);
         let asked = board.approvals.iter().filter_map(Redirect::of).map(|redirect| redirect.transfer);
         let shown = Shown {
-            copies: board.rows.iter().map(|row| row.copy.id).collect(),
+            copies: board.rows.iter().map(|row| row.copy.id).chain(copies_of(&board.damaged_rows)).collect(),
             transfers: held.chain(asked).collect(),
         };
         self.note_listed(who, &format!("operations?{}", filter.told()), &shown, "operator's board").await?;
@@ -262,7 +268,7 @@ impl Gateway {
     pub async fn resendable(&self, filter: &BoardFilter) -> Result<Vec<Stuck>, StoreError> {
         let filter = BoardFilter { queue: Some(Queue::Dead), ..filter.clone() };
         let backlog = self.store.backlog().await?;
-        self.store.stuck(stuck_query(&filter, &backlog, BULK_MAX)).await
+        Ok(self.store.stuck(stuck_query(&filter, &backlog, BULK_MAX)).await?.rows)
     }
 
     /// Pauses a recipient, or everybody; `false` when it is paused already.
@@ -354,6 +360,11 @@ impl BoardFilter {
         let parts = queue.into_iter().chain(recipient).chain(cause);
         parts.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
     }
+}
+
+/// Which copies these are, as far as they can be named.
+pub fn copies_of(damaged: &[Damaged]) -> impl Iterator<Item = DeliveryId> {
+    damaged.iter().filter_map(|row| row.id).map(DeliveryId)
 }
 
 pub(crate) fn named(recipient: Option<&OdsCode>) -> String {

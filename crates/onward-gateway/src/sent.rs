@@ -221,7 +221,14 @@ impl Gathering<'_> {
         };
         let copy = match self.copies.entry(id) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => new.insert(self.store.delivery(id).await?.map(Copy::of)),
+            Entry::Vacant(new) => new.insert(match self.store.delivery(id).await {
+                // Such as one that was parked for it: its entry says so, and the others are counted.
+                Err(StoreError::Corrupt(place)) => {
+                    tracing::error!(delivery = %id, place, "a copy is unreadable, and what went of it is not counted");
+                    None
+                }
+                found => found?.map(Copy::of),
+            }),
         };
         let Some(digest) = contents::named_by(event) else {
             // What was placed in an inbox has not left.
@@ -235,7 +242,9 @@ impl Gathering<'_> {
                 copy.lists.insert(place);
                 self.sent.linked += 1;
             }
-            (Ok(_), None) => self.sent.faults.push(format!("entry {}: its copy is not in the store", entry.index)),
+            (Ok(_), None) => {
+                self.sent.faults.push(format!("entry {}: its copy is not in the store, or cannot be read", entry.index))
+            }
             (Err(why), _) => self.sent.faults.push(format!("entry {}: {why}", entry.index)),
         }
         Ok(())

@@ -3,23 +3,29 @@
 use onward_core::store::{Checkup, Flaw};
 
 use crate::columns::{Columns, Corrupt};
+use crate::query::unprocessed;
 
 /// Each transfer once: ended, else parked, else pending, else delivered. Joins and no subqueries in the CASE, so that no engine looks
 /// anything up for each row.
-pub(crate) const TRANSFERS: &str = "SELECT
-    CASE
-        WHEN t.ended IS NOT NULL OR t.not_sent IS NOT NULL THEN 'ended'
-        WHEN h.transfer IS NOT NULL OR d.failed > 0 THEN 'parked'
-        WHEN d.queued > 0 THEN 'pending'
-        WHEN d.own > 0 THEN 'delivered'
-        ELSE 'lost'
-    END AS place, count(*) AS n
-    FROM transfers t
-    LEFT JOIN (SELECT DISTINCT transfer FROM holds WHERE closed IS NULL) h ON h.transfer = t.id
-    LEFT JOIN (SELECT transfer, count(CASE WHEN state = 'failed' THEN 1 END) AS failed,
-            count(CASE WHEN state = 'queued' THEN 1 END) AS queued, count(CASE WHEN notice_of IS NULL THEN 1 END) AS own
-        FROM deliveries WHERE kind <> 'sender' GROUP BY transfer) d ON d.transfer = t.id
-    GROUP BY place";
+pub(crate) fn transfers() -> String {
+    let unprocessed = unprocessed("");
+    format!(
+        "SELECT
+            CASE
+                WHEN t.ended IS NOT NULL OR t.not_sent IS NOT NULL THEN 'ended'
+                WHEN h.transfer IS NOT NULL OR d.failed > 0 THEN 'parked'
+                WHEN d.queued > 0 THEN 'pending'
+                WHEN d.own > 0 THEN 'delivered'
+                ELSE 'lost'
+            END AS place, count(*) AS n
+         FROM transfers t
+         LEFT JOIN (SELECT DISTINCT transfer FROM holds WHERE closed IS NULL) h ON h.transfer = t.id
+         LEFT JOIN (SELECT transfer, count(CASE WHEN state = 'failed' OR {unprocessed} THEN 1 END) AS failed,
+                 count(CASE WHEN state = 'queued' THEN 1 END) AS queued, count(CASE WHEN notice_of IS NULL THEN 1 END) AS own
+             FROM deliveries WHERE kind <> 'sender' GROUP BY transfer) d ON d.transfer = t.id
+         GROUP BY place"
+    )
+}
 
 /// Rule, and a statement that gives an identifier for every row that breaks it. What is compared are sets (EXCEPT) or what an engine
 /// joins as such (NOT EXISTS on plain columns): PostgreSQL looks through a list behind NOT IN for each row once it is long.
@@ -137,7 +143,7 @@ pub(crate) fn counted(rule: &str) -> String {
     format!("SELECT count(*) AS n, min(CAST(flaw AS TEXT)) AS example FROM ({rule}) f")
 }
 
-/// Adds what a row of [`TRANSFERS`] counts.
+/// Adds what a row of [`transfers`] counts.
 pub(crate) fn place(checkup: &mut Checkup, columns: &Columns<'_>) -> Result<(), Corrupt> {
     let count: u64 = columns.count("n")?;
     match columns.get::<String>("place")?.as_str() {

@@ -5,6 +5,7 @@ pub(crate) mod accepting;
 pub(crate) mod alerting;
 pub(crate) mod attending;
 pub(crate) mod climbing;
+pub(crate) mod damaged;
 pub(crate) mod delivering;
 pub(crate) mod erasing;
 pub(crate) mod evidence;
@@ -98,6 +99,7 @@ macro_rules! every_contract {
             whoever_does_not_get_the_next_version_is_told_of_what_they_have,
             a_recalled_copy_tells_nothing_any_more,
             only_the_newest_is_held_to_be_rerouted_and_once,
+            what_others_have_of_a_recalled_version_is_used_until_the_next_is_sent,
             a_release_takes_back_what_went_elsewhere,
             a_pause_holds_back_and_discards_nothing,
             claims_leave_out_endpoints,
@@ -238,6 +240,19 @@ macro_rules! every_contract {
             people_see_and_end_their_own_sessions,
             sessions_side_by_side_are_limited,
         );
+        $crate::contract::every_contract!($open, damaged:
+            what_cannot_be_read_is_parked_with_its_audit_and_makes_no_attempt,
+            a_list_goes_on_without_what_cannot_be_read_and_says_so,
+        );
+    };
+    ($open:path, damaged: $($name:ident),+ $(,)?) => {
+        $(
+            #[tokio::test]
+            async fn $name() {
+                let Some((guard, store)) = $open().await else { return };
+                $crate::contract::damaged::$name(store, &guard).await;
+            }
+        )+
     };
     ($open:path, $group:ident: $($name:ident),+ $(,)?) => {
         $(

@@ -107,7 +107,7 @@ pub(crate) const GIVE_UP: &str =
      WHERE id = $3 AND version = $4 AND state = 'queued' AND (lease_until IS NULL OR lease_until <= $5)";
 
 /// Queues a copy again: parameter 1 is the moment, 2 the copy, 3 what a replay is labelled with, 4 whether it is one, 5 whether it is one
-/// of many. What an answer said of it is its history's.
+/// of many, 6 the moment by the clock by which copies become due. What an answer said of it is its history's.
 pub(crate) fn requeue(dialect: &Dialect) -> String {
     let mark = dialect.parameter;
     // What failed, and what was not processed.
@@ -115,14 +115,14 @@ pub(crate) fn requeue(dialect: &Dialect) -> String {
     // Nothing is queued without its content.
     let body = dialect.body_of_delivery.replace("d.", "deliveries.");
     format!(
-        "UPDATE deliveries SET state = 'queued', version = version + 1, next_attempt = {mark}1, changed = {mark}1,
+        "UPDATE deliveries SET state = 'queued', version = version + 1, next_attempt = {mark}6, changed = {mark}1,
              code = CASE WHEN state = 'rejected' THEN NULL ELSE code END,
              words = CASE WHEN state = 'rejected' THEN NULL ELSE words END,
              replay = CASE WHEN {mark}4 THEN {mark}3 ELSE replay END
          WHERE id = {mark}2 AND erased IS NULL AND EXISTS (SELECT 1 FROM rendition_bodies b WHERE {body})
              AND CASE WHEN {mark}5 THEN {failed}
                  WHEN {mark}4 THEN {failed} OR state = 'sent'
-                 ELSE {failed} OR state = 'queued' AND next_attempt > {mark}1 END"
+                 ELSE {failed} OR state = 'queued' AND next_attempt > {mark}6 END"
     )
 }
 
@@ -559,6 +559,10 @@ pub(crate) fn backlog() -> String {
         arms.join(" UNION ALL ")
     )
 }
+
+/// Of a transfer (`$1`) with a copy that its recipient may still use.
+pub(crate) const IN_USE: &str = "SELECT id FROM deliveries
+     WHERE transfer = $1 AND kind <> 'sender' AND notice_of IS NULL AND ended IS NULL LIMIT 1";
 
 /// What stands on the board; rows of [`crate::rows::operations::stuck`].
 pub(crate) fn stuck(query: &StuckQuery) -> (String, Vec<Value>) {

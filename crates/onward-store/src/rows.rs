@@ -15,10 +15,12 @@ use jiff::Timestamp;
 use onward_core::directory::DirectoryEntry;
 use onward_core::state::DeliveryState;
 use onward_core::store::{
-    Accepted, Arrival, CopyChange, DeliveryRecord, Ended, HeldTransfer, HoldSeen, NewHold, Notice, OriginalMessage,
-    Outgoing, Overdue, Pause, Predecessor, ReplyWanted, Step, StoredRendition, SubjectHold, TransferRecord, Waiting,
+    Accepted, Arrival, CopyChange, Damaged, DeliveryRecord, Ended, HeldTransfer, HoldSeen, NewHold, Notice,
+    OriginalMessage, Outgoing, Overdue, Parked, Pause, Predecessor, ReplyWanted, Step, StoredRendition, SubjectHold,
+    TransferRecord, Waiting,
 };
-use onward_core::{DeliveryId, NhsNumber, OdsCode, TransferId};
+use onward_core::{DeliveryId, NhsNumber, OdsCode, TransferId, WorkflowId};
+use uuid::Uuid;
 
 pub(crate) use clients::{CLIENT, client, token, tokens_survive};
 pub(crate) use erasing::{data_key, key_usage, legal_hold, of_order, pending_erasure};
@@ -32,7 +34,7 @@ use crate::sealing::{Digest, Keychain, Place, Unread};
 use crate::stored::micros;
 
 /// In place of a text that was erased.
-const ERASED: &str = "erased";
+pub(crate) const ERASED: &str = "erased";
 
 /// The person of a row with `patient` and `erased`, and whether it is erased: then it names nobody, though the same person may have
 /// come again.
@@ -137,6 +139,30 @@ pub(crate) fn delivery(columns: &Columns<'_>, keys: &Keychain) -> Result<Deliver
         },
         replay: worded(columns, keys, of_copy("replay_words", &id), "replay")?,
     })
+}
+
+/// A copy that is to be leased, with its MESH workflow.
+pub(crate) fn leased(columns: &Columns<'_>, keys: &Keychain) -> Result<(DeliveryRecord, Option<WorkflowId>), Unread> {
+    Ok((delivery(columns, keys)?, columns.parsed_opt("workflow")?))
+}
+
+/// A row of a list that cannot be read, with its identifier in this column: told in the log of the process too.
+pub(crate) fn damaged(columns: &Columns<'_>, id: &'static str, place: String) -> Damaged {
+    let id: Option<Uuid> = columns.parsed(id).ok();
+    let told = id.map_or_else(|| "unreadable too".to_owned(), |id| id.to_string());
+    tracing::error!(table = columns.table(), id = told, place, "a row of a list is unreadable, and left out");
+    Damaged { id, place }
+}
+
+/// What is told of a copy that cannot be read there.
+pub(crate) fn unreadable(place: &str) -> String {
+    format!("unreadable in the store: {place}")
+}
+
+/// What can be read of a copy that cannot, of a row with `transfer` and `recipient`.
+pub(crate) fn parked(columns: &Columns<'_>, delivery: DeliveryId, reason: &str) -> Parked {
+    let (transfer, recipient) = (columns.parsed("transfer").ok(), columns.parsed("recipient").ok());
+    Parked { delivery, transfer, recipient, reason: reason.to_owned() }
 }
 
 /// Of a row with `media_type`, `body` and `html`.

@@ -133,37 +133,62 @@ pub struct Claim {
     pub only: Option<Endpoint>,
     /// What is audited of each lease, in the transaction that leases: before a byte can leave.
     pub intent: Intent,
+    /// What is audited of each due copy that cannot be read and is left to a person instead of being leased, in the same transaction.
+    pub parking: Parking,
 }
 
-type IntentRule = dyn Fn(&Lease) -> Vec<AuditRow> + Send + Sync;
+/// A due copy that cannot be read, as far as it can: never any of its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parked {
+    /// It.
+    pub delivery: DeliveryId,
+    /// Its transfer.
+    pub transfer: Option<TransferId>,
+    /// Its recipient.
+    pub recipient: Option<OdsCode>,
+    /// Why, as its record tells: the place by table and column, never what stands there.
+    pub reason: String,
+}
 
 /// The audit rows that say what a lease is about to be used for.
-#[derive(Clone)]
-pub struct Intent(Arc<IntentRule>);
+pub type Intent = Telling<Lease>;
+/// The audit rows that say that a copy is left to a person.
+pub type Parking = Telling<Parked>;
 
-impl Intent {
+type Rule<T> = dyn Fn(&T) -> Vec<AuditRow> + Send + Sync;
+
+/// The audit rows of what happens to a copy within a claim.
+pub struct Telling<T>(Arc<Rule<T>>);
+
+impl<T> Telling<T> {
     /// Rows by this rule.
-    pub fn new(rule: impl Fn(&Lease) -> Vec<AuditRow> + Send + Sync + 'static) -> Self {
+    pub fn new(rule: impl Fn(&T) -> Vec<AuditRow> + Send + Sync + 'static) -> Self {
         Self(Arc::new(rule))
     }
 
-    /// For leases that send nothing about a person.
+    /// For what sends nothing about a person.
     #[must_use]
     pub fn none() -> Self {
         Self::new(|_| Vec::new())
     }
 
-    /// The rows of this lease; `None` where the rule panics. It reads what is stored of one copy, and that must not end the claim of the
+    /// The rows of this copy; `None` where the rule panics. It reads what is stored of one copy, and that must not end the claim of the
     /// others, which would be claimed together with it again and again.
     #[must_use]
-    pub fn rows(&self, lease: &Lease) -> Option<Vec<AuditRow>> {
-        catch_unwind(AssertUnwindSafe(|| (self.0)(lease))).ok()
+    pub fn rows(&self, copy: &T) -> Option<Vec<AuditRow>> {
+        catch_unwind(AssertUnwindSafe(|| (self.0)(copy))).ok()
     }
 }
 
-impl fmt::Debug for Intent {
+impl<T> Clone for Telling<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> fmt::Debug for Telling<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Intent")
+        f.write_str("Telling")
     }
 }
 
@@ -172,7 +197,8 @@ impl Claim {
     #[must_use]
     pub fn due(now: Timestamp, lease_until: Timestamp, limit: u32) -> Self {
         let (except, full) = (Vec::new(), Vec::new());
-        Self { now, lease_until, limit, inboxes: 0, except, full, only: None, intent: Intent::none() }
+        let (intent, parking) = (Intent::none(), Parking::none());
+        Self { now, lease_until, limit, inboxes: 0, except, full, only: None, intent, parking }
     }
 }
 
@@ -255,7 +281,7 @@ pub struct Checkup {
     pub delivered: u64,
     /// Transfers with a copy that waits for its turn or its next attempt.
     pub pending: u64,
-    /// Transfers that wait for a person: held, or with a failed copy.
+    /// Transfers that wait for a person: held, or with a copy that failed or was not processed ([`super::DeliveryRecord::is_unprocessed`]).
     pub parked: u64,
     /// Transfers that were ended: withdrawn, replaced, or closed without being sent.
     pub ended: u64,

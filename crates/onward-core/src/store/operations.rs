@@ -5,7 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{DeliveryRecord, StoreError};
+use super::{DeliveryRecord, Listed, StoreError};
 use crate::audit::AuditRow;
 use crate::state::words;
 use crate::{ApprovalId, OdsCode};
@@ -140,10 +140,11 @@ pub struct Verdict {
 /// Queues and decisions of operators and information-governance leads.
 #[async_trait]
 pub trait OperationsStore: Send + Sync + 'static {
-    /// Everything that has not left, and what was not processed as far as an alert is open about it, counted.
+    /// Everything that has not left, and what was not processed as far as an alert is open about it, counted. A group whose recipient or
+    /// cause cannot be read is told in the log only; its copies are among [`Self::stuck`].
     async fn backlog(&self) -> Result<Vec<Backlog>, StoreError>;
     /// Copies of which [`Self::backlog`] counts, the oldest first.
-    async fn stuck(&self, query: StuckQuery) -> Result<Vec<Stuck>, StoreError>;
+    async fn stuck(&self, query: StuckQuery) -> Result<Listed<Stuck>, StoreError>;
 
     /// Keeps what one person asks for. What expired more than 90 days before is forgotten.
     async fn ask_approval(&self, approval: Approval, audit: Vec<AuditRow>) -> Result<(), StoreError>;

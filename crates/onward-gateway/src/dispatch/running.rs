@@ -83,7 +83,7 @@ impl<'g> Running<'g> {
         let until = now + gateway.settings.lease;
         let due = |limit: usize| {
             let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-            Claim { intent: gateway.intent(), ..Claim::due(now, until, limit) }
+            Claim { intent: gateway.intent(), parking: gateway.parking(), ..Claim::due(now, until, limit) }
         };
         let places = places(gateway);
         let (taken, busiest, full) = taken(self.held.values().filter_map(Held::place), share(places));

@@ -7,8 +7,9 @@ use clap::{Args, Subcommand};
 use onward_core::DeliveryId;
 use onward_core::cause::NOT_PROCESSED;
 use onward_core::state::DeliveryState;
-use onward_core::store::{DeliveryQuery, DeliveryRecord, Resend, Store};
+use onward_core::store::{Damaged, DeliveryQuery, DeliveryRecord, Listed, Resend, Store};
 use onward_gateway::holds::Decider;
+use onward_gateway::operate::copies_of;
 use onward_gateway::shown::Shown;
 use serde_json::json;
 
@@ -20,6 +21,9 @@ use super::terminal::{Style, Terminal};
 
 /// Copies read at once.
 const PAGE: u32 = 200;
+/// What the lists are of: one, several.
+const HOLDS: (&str, &str) = ("hold", "holds");
+const COPIES: (&str, &str) = ("copy", "copies");
 
 /// Transfers that wait for a person.
 #[derive(Debug, Subcommand)]
@@ -140,17 +144,19 @@ async fn held(list: &List, terminal: &mut Terminal) -> Outcome {
     // First the entry about the look, then what it shows.
     store.audit(desk.rows_listed("hold list", &Shown { transfers, ..Shown::default() })).await?;
     if list.json {
-        for held in &held {
+        for held in held.iter() {
             terminal.json(&json!({
                 "hold": held.hold.id, "reason": held.hold.reason, "detail": held.hold.detail,
                 "owner": held.hold.owner, "due": held.hold.due, "overdue": held.hold.due < open::now(),
                 "transfer": held.transfer, "sender": held.sender, "received": held.received,
             }));
         }
+        unreadable(list, &held.damaged, HOLDS, terminal);
         return Ok(Exit::Done);
     }
     if held.is_empty() {
-        terminal.say("no transfer is held");
+        terminal.say(nothing(&held.damaged, "no transfer is held", "nothing that can be read is held"));
+        unreadable(list, &held.damaged, HOLDS, terminal);
         return Ok(Exit::Done);
     }
     let row = |held: &onward_core::store::HeldTransfer| {
@@ -167,6 +173,7 @@ async fn held(list: &List, terminal: &mut Terminal) -> Outcome {
     let rows: Vec<_> = held.iter().map(row).collect();
     terminal.table(["hold", "reason", "owner", "due", "transfer", "sender"], &rows);
     terminal.say("`onward status TRANSFER` tells what was seen");
+    unreadable(list, &held.damaged, HOLDS, terminal);
     Ok(Exit::Done)
 }
 
@@ -174,16 +181,23 @@ async fn failed(list: &List, terminal: &mut Terminal) -> Outcome {
     let (config, store) = list.config.existing_store().await?;
     let desk = Desk::new(&config)?;
     let failed = all_failed(store.as_ref()).await?;
-    let copies = failed.iter().map(|copy| copy.id).collect();
+    let copies = failed.iter().map(|copy| copy.id).chain(copies_of(&failed.damaged)).collect();
     store.audit(desk.rows_listed("dead list", &Shown { copies, ..Shown::default() })).await?;
     if list.json {
-        for record in &failed {
+        for record in failed.iter() {
             terminal.json(&status::delivery(record));
         }
+        unreadable(list, &failed.damaged, COPIES, terminal);
         return Ok(Exit::Done);
     }
     if failed.is_empty() {
-        terminal.say("no delivery has failed, and none was left unprocessed");
+        let none = "no delivery has failed, and none was left unprocessed";
+        terminal.say(nothing(
+            &failed.damaged,
+            none,
+            "no delivery that can be read has failed, or was left unprocessed",
+        ));
+        unreadable(list, &failed.damaged, COPIES, terminal);
         return Ok(Exit::Done);
     }
     let row = |record: &DeliveryRecord| {
@@ -200,20 +214,40 @@ async fn failed(list: &List, terminal: &mut Terminal) -> Outcome {
     };
     let rows: Vec<_> = failed.iter().map(row).collect();
     terminal.table(["delivery", "recipient", "ODS", "by", "attempts", "failed", "code", "reason"], &rows);
+    unreadable(list, &failed.damaged, COPIES, terminal);
     Ok(Exit::Done)
 }
 
-async fn all_failed(store: &dyn Store) -> Result<Vec<DeliveryRecord>, Failure> {
-    let mut failed: Vec<DeliveryRecord> = Vec::new();
+/// The words for an empty list: what cannot be read may be there all the same.
+fn nothing(damaged: &[Damaged], none: &'static str, none_readable: &'static str) -> &'static str {
+    if damaged.is_empty() { none } else { none_readable }
+}
+
+/// What belongs to the list and cannot be read, as its last line; beside lines of JSON, each of which is one that can.
+fn unreadable(list: &List, damaged: &[Damaged], what: (&str, &str), terminal: &mut Terminal) {
+    match Damaged::told(damaged, what) {
+        Some(told) if list.json => terminal.note(told),
+        Some(told) => terminal.say(told),
+        None => {}
+    }
+}
+
+async fn all_failed(store: &dyn Store) -> Result<Listed<DeliveryRecord>, Failure> {
+    let mut failed = Listed::default();
     let mut after = None;
     loop {
         let query =
             DeliveryQuery { dead: true, include_responses: true, after, limit: PAGE, ..DeliveryQuery::default() };
         let page = store.deliveries(query).await?;
         after = page.last().map(|last| (last.created, last.id));
-        let last = page.len() < PAGE as usize;
-        failed.extend(page.into_iter().map(without_their_words));
+        // Of a page of which nothing can be read nobody can tell where the next one begins.
+        let last = page.is_empty() || page.len() + page.damaged.len() < PAGE as usize;
+        failed.rows.extend(page.rows.into_iter().map(without_their_words));
+        failed.damaged.extend(page.damaged);
         if last {
+            // What stands behind the last of a page that can be read is on the next one too.
+            failed.damaged.sort();
+            failed.damaged.dedup();
             return Ok(failed);
         }
     }

@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 
 use onward_core::DeliveryId;
-use onward_core::audit::AuditWord;
+use onward_core::audit::{AuditRow, AuditWord};
 use onward_core::directory::{Endpoint, Hub};
 use onward_core::state::{DeliveryState, EndReason, RecipientKind};
 use onward_core::store::{
-    Acceptance, Accepted, AttemptEnd, AttemptOutcome, Claim, Closure, DeliveryQuery, DeliveryRecord, Ended, Ending,
-    HoldChange, HoldSeen, Lease, NewDelivery, Notice, Pause, Release, StoreError, TakeBack, TaskQuery, TransferRecord,
+    Acceptance, Accepted, AttemptEnd, AttemptOutcome, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord, Ended,
+    Ending, HoldChange, HoldSeen, Lease, NewDelivery, Notice, Pause, Release, StoreError, TakeBack, TaskQuery,
+    TransferRecord, Transition,
 };
 
+use super::delivering::change;
 use super::{Shared, accept_new, acceptance, at, delivery, hold, log, ods, patient, row, seen};
 use crate::checkup::MISSED_PARTS;
 
@@ -75,7 +77,7 @@ pub(super) async fn read(store: &Shared, id: DeliveryId) -> DeliveryRecord {
 }
 
 pub(super) async fn all(store: &Shared) -> Vec<DeliveryRecord> {
-    store.deliveries(DeliveryQuery { limit: 100, ..DeliveryQuery::default() }).await.expect("readable")
+    store.deliveries(DeliveryQuery { limit: 100, ..DeliveryQuery::default() }).await.expect("readable").rows
 }
 
 pub(super) async fn status_of(store: &Shared, message: &Acceptance) -> &'static str {
@@ -321,6 +323,42 @@ pub(crate) async fn only_the_newest_is_held_to_be_rerouted_and_once(store: Share
     assert_eq!(store.take_back(recall(&third, copy)).await, Err(StoreError::Overtaken), "it was withdrawn beside");
 }
 
+pub(crate) async fn what_others_have_of_a_recalled_version_is_used_until_the_next_is_sent(store: Shared) {
+    let mut first = with_its_row(sent_out(1));
+    first.deliveries.push(delivery(RecipientKind::CoveringPractice, "A82608"));
+    let home = accept_new(&store, first.clone()).await;
+    let practice = first.deliveries[1].id;
+    let recall = TakeBack {
+        hold: Some((hold(), "{}".to_owned())),
+        ..take_back(&first, None, vec![ending(home, EndReason::Recalled)])
+    };
+    assert_eq!(store.take_back(recall).await, Ok(true));
+    let mut second = with_its_row(next_version(2, &first, &[]));
+    let sent = std::mem::take(&mut second.deliveries);
+    let waits = hold();
+    second.hold = Some(waits.clone());
+    assert_eq!(store.accept(second.clone()).await, Ok(Accepted::New));
+    let transfer = async |of: &Acceptance| store.transfer(of.transfer.id).await.expect("readable").expect("there");
+    let old = transfer(&first).await;
+    assert_eq!((old.hold, old.ended, old.replaced_by), (None, None, Some(second.transfer.id)));
+    assert_eq!(store.checkup().await.expect("readable").flaws, vec![]);
+    let release = Release {
+        hold: waits.id,
+        seen: seen(&store, waits.id).await,
+        patient: None,
+        care_home: None,
+        deliveries: sent,
+        endings: vec![ending(practice, EndReason::Superseded)],
+        taken_back: Vec::new(),
+        replaces: None,
+        at: at(70),
+        audit: vec![row(AuditWord::Release)],
+    };
+    assert_eq!(store.release_hold(release).await, Ok(true));
+    assert_eq!(transfer(&first).await.ended.map(|(why, _)| why), Some(EndReason::Superseded));
+    assert_eq!(store.checkup().await.expect("readable").flaws, vec![]);
+}
+
 pub(crate) async fn a_release_takes_back_what_went_elsewhere(store: Shared) {
     let mut message = sent_out(1);
     message.deliveries.push(delivery(RecipientKind::CoveringPractice, "A82608"));
@@ -453,9 +491,20 @@ pub(crate) async fn a_checkup_accounts_for_every_transfer(store: Shared) {
     accept_new(&store, new).await;
     let checkup = store.checkup().await.expect("readable");
     assert_eq!(checkup.flaws, []);
-    let places = (checkup.delivered, checkup.pending, checkup.parked, checkup.ended);
-    assert_eq!((checkup.accepted, places), (4, (1, 1, 1, 1)));
+    let places = |checkup: &Checkup| (checkup.delivered, checkup.pending, checkup.parked, checkup.ended);
+    assert_eq!((checkup.accepted, places(&checkup)), (4, (1, 1, 1, 1)));
     assert_eq!((checkup.copies, checkup.audit), (3, 5));
+    // A system that refuses a person has decided; one that could not process a message has not, and nobody there has it.
+    for (version, code, expected) in [(2, "30003", (1, 1, 1, 1)), (3, "20005", (0, 1, 2, 1))] {
+        let refused = Transition {
+            code: Some(code.to_owned()),
+            audit: vec![AuditRow { delivery: Some(id), ..row(AuditWord::Acknowledge) }],
+            ..change(id, version, DeliveryState::Rejected)
+        };
+        assert_eq!(store.transition(refused).await, Ok(true));
+        let checkup = store.checkup().await.expect("readable");
+        assert_eq!((checkup.flaws.len(), places(&checkup)), (0, expected), "{code}");
+    }
     // An acceptance without its row in the log is told.
     accept_new(&store, acceptance(5)).await;
     let flaws = store.checkup().await.expect("readable").flaws;
@@ -465,7 +514,8 @@ pub(crate) async fn a_checkup_accounts_for_every_transfer(store: Shared) {
     );
 }
 
-fn with_its_row(mut message: Acceptance) -> Acceptance {
+/// A message whose acceptance is told of it, so that `fsck` finds it.
+pub(super) fn with_its_row(mut message: Acceptance) -> Acceptance {
     message.audit[0].transfer = Some(message.transfer.id);
     message
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Shared, accept_new, acceptance, at, at_once, log, ods, row};
 
-pub(super) fn subscription(client: &str) -> Subscription {
+pub(crate) fn subscription(client: &str) -> Subscription {
     Subscription {
         id: Uuid::new_v4(),
         client_id: client.to_owned(),

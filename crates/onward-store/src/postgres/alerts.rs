@@ -12,6 +12,7 @@ use onward_core::store::alerts::{
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
+use super::dispatch::lease_now;
 use super::failure::Failure;
 use super::work::Work;
 use super::{DIALECT, PostgresStore, session};
@@ -90,18 +91,23 @@ async fn raise<'j>(work: &mut Work<'j>, alert: &'j NewAlert) -> Result<bool, Fai
     if raised == 0 {
         return Ok(false);
     }
-    queue(work.client(), alert.id, &alert.notifications, alert.at).await?;
+    queue(work, alert.id, &alert.notifications, alert.at).await?;
     work.audit(&alert.audit);
     Ok(true)
 }
 
-async fn queue(c: &Client, alert: Uuid, notifications: &[NewNotification], at: Timestamp) -> Result<(), Failure> {
+/// Due at once, by the clock by which they are taken.
+async fn queue(work: &Work<'_>, alert: Uuid, notifications: &[NewNotification], at: Timestamp) -> Result<(), Failure> {
+    if notifications.is_empty() {
+        return Ok(());
+    }
+    let due = lease_now(work.client(), work.shared().lease_clock, at).await?;
     for new in notifications {
         session::execute(
-            c,
+            work.client(),
             "INSERT INTO notifications (id, alert, contacted, channel, address, state, attempts, next_attempt)
              VALUES ($1, $2, $3, $4, $5, 'queued', 0, $6)",
-            &[&new.id, &alert, &new.contacted.as_str(), &new.channel.as_str(), &new.address, &micros(at)],
+            &[&new.id, &alert, &new.contacted.as_str(), &new.channel.as_str(), &new.address, &due],
         )
         .await?;
     }
@@ -124,7 +130,10 @@ async fn clear(work: &mut Work<'_>, kind: AlertKind, subject: Uuid, at: Timestam
     Ok(cleared > 0)
 }
 
+/// By the database's clock, as copies are leased.
 async fn take(work: &mut Work<'_>, now: Timestamp, again: Timestamp) -> Result<Vec<DueNotification>, Failure> {
+    let lease_now = lease_now(work.client(), work.shared().lease_clock, now).await?;
+    let again = lease_now + micros(again) - micros(now);
     let sql = format!(
         "WITH due AS (SELECT id FROM notifications WHERE state = 'queued' AND next_attempt <= $1
              ORDER BY next_attempt, id LIMIT 200 FOR UPDATE SKIP LOCKED)
@@ -133,12 +142,18 @@ async fn take(work: &mut Work<'_>, now: Timestamp, again: Timestamp) -> Result<V
          RETURNING n.id, n.contacted, n.channel, n.address, n.attempts AS attempt, {}",
         query::CONCERN
     );
-    let found = session::all(work.client(), &sql, &[&micros(now), &micros(again)]).await?;
+    let found = session::all(work.client(), &sql, &[&lease_now, &again]).await?;
     Ok(found.iter().filter_map(|row| rows::readable(rows::due(&Columns::of("notifications", row)))).collect())
 }
 
 async fn finish<'j>(work: &mut Work<'j>, end: &'j NotificationEnd) -> Result<bool, Failure> {
     let (state, again, instead) = rows::left_by(&end.outcome);
+    let again = match again {
+        Some(again) => {
+            Some(lease_now(work.client(), work.shared().lease_clock, end.at).await? + again - micros(end.at))
+        }
+        None => None,
+    };
     let ended = session::first(
         work.client(),
         "UPDATE notifications SET state = $1, next_attempt = $2 WHERE id = $3 AND attempts = $4 AND state = 'queued'
@@ -148,7 +163,7 @@ async fn finish<'j>(work: &mut Work<'j>, end: &'j NotificationEnd) -> Result<boo
     .await?;
     let Some(row) = ended else { return Ok(false) };
     let alert = Columns::of("notifications", &row).parsed("alert")?;
-    queue(work.client(), alert, instead, end.at).await?;
+    queue(work, alert, instead, end.at).await?;
     work.audit(&end.audit);
     Ok(true)
 }

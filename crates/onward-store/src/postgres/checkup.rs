@@ -6,7 +6,7 @@ use onward_core::store::Checkup;
 
 use super::failure::Failure;
 use super::session;
-use crate::checkup::{self, RULES, SIZES, TRANSFERS};
+use crate::checkup::{self, RULES, SIZES};
 use crate::columns::Columns;
 
 /// A rule reads whole tables: it may take what no statement of the gateway may.
@@ -64,7 +64,7 @@ pub(super) const OWN: &[(&str, &str)] = &[
 pub(super) async fn run(c: &Client) -> Result<Checkup, Failure> {
     c.batch_execute(PATIENCE).await?;
     let mut checkup = Checkup::default();
-    for row in session::all(c, TRANSFERS, &[]).await? {
+    for row in session::all(c, &checkup::transfers(), &[]).await? {
         checkup::place(&mut checkup, &Columns::of("checkup", &row))?;
     }
     let mut sizes = [0; SIZES.len()];

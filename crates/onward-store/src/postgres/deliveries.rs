@@ -5,13 +5,15 @@ use std::sync::Arc;
 use deadpool_postgres::Client;
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
-use onward_core::store::{DeliveryQuery, DeliveryRecord, Step, StoredRendition, Transition};
+use onward_core::state::DeliveryState;
+use onward_core::store::{DeliveryQuery, DeliveryRecord, Listed, Step, StoredRendition, Transition};
 use onward_core::{DeliveryId, TransferId};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::columns::numbered;
+use super::dispatch::lease_now;
 use super::failure::Failure;
 use super::keyed::Keyed;
 use super::session::{self, Params};
@@ -51,10 +53,14 @@ pub(super) async fn keep_versions(c: &Client, ids: &[Uuid], at: Timestamp) -> Re
 /// record its attempt and its disclosure, though no longer the state.
 pub(super) async fn transition<'j>(work: &mut Work<'j>, change: &'j Transition) -> Result<bool, Failure> {
     let at = micros(change.at);
+    let due = match change.state {
+        DeliveryState::Queued => Some(lease_now(work.client(), work.shared().lease_clock, change.at).await?),
+        _ => None,
+    };
     let changed = session::first(
         work.client(),
         "UPDATE deliveries SET state = $1, version = version + 1, code = coalesce($2, code), reason = $3, words = NULL,
-             changed = $4, next_attempt = CASE WHEN $1::text = 'queued' THEN $4::bigint END
+             changed = $4, next_attempt = $7
          WHERE id = $5 AND version = $6 RETURNING transfer, sender, patient, erased",
         &[
             &change.state.as_str(),
@@ -63,6 +69,7 @@ pub(super) async fn transition<'j>(work: &mut Work<'j>, change: &'j Transition) 
             &at,
             &change.delivery.0,
             &stored_count(change.expected_version),
+            &due,
         ],
     )
     .await?;
@@ -175,9 +182,9 @@ pub(super) async fn of_transfer(c: &Keyed, id: TransferId) -> Result<Vec<Deliver
     c.opened(&session::all(c, &sql, &[&id.0]).await?, record).await
 }
 
-pub(super) async fn list(c: &Keyed, wanted: &DeliveryQuery) -> Result<Vec<DeliveryRecord>, Failure> {
+pub(super) async fn list(c: &Keyed, wanted: &DeliveryQuery) -> Result<Listed<DeliveryRecord>, Failure> {
     let (sql, values) = query::deliveries(wanted, c.keys());
-    c.opened(&search(c, &sql, &values).await?, record).await
+    c.listed(&search(c, &sql, &values).await?, ("deliveries", "id"), rows::delivery).await
 }
 
 /// Runs a search of [`query`].

@@ -7,7 +7,7 @@ use deadpool_postgres::Client;
 use jiff::Timestamp;
 use onward_core::directory::Endpoint;
 use onward_core::store::{
-    AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, GivenUp, Lease, Outgoing, Overdue, Renewal,
+    AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, GivenUp, Lease, Outgoing, Overdue, Parked, Renewal,
 };
 use onward_core::{DeliveryId, WorkflowId};
 use tokio_postgres::Row;
@@ -25,25 +25,25 @@ use crate::rows::{self, DELIVERY};
 use crate::sealing::{Keychain, Unread};
 use crate::stored::{beginnings, json, micros, signed, stays, stored_count, within};
 
-/// What may be sent: due at `$1`, leased by nobody at `$2`, the longest due first. Rows that another node is about to lease are
-/// passed over. For the endpoint `$4` only, for none of `$5`, and for none that begins as `$6` says.
+/// What may be sent: due at `$1` and leased by nobody then, the longest due first. Rows that another node is about to lease are
+/// passed over. For the endpoint `$3` only, for none of `$4`, and for none that begins as `$5` says.
 pub(super) const DUE: &str = "SELECT d.id, d.endpoint FROM deliveries d
-     WHERE d.state = 'queued' AND d.next_attempt <= $1 AND (d.lease_until IS NULL OR d.lease_until <= $2)
+     WHERE d.state = 'queued' AND d.next_attempt <= $1 AND (d.lease_until IS NULL OR d.lease_until <= $1)
          AND NOT EXISTS (SELECT 1 FROM deliveries older
              WHERE older.state = 'queued' AND older.lane = d.lane AND older.recipient = d.recipient
                  AND older.kind = d.kind AND older.sequence < d.sequence)
          AND NOT EXISTS (SELECT 1 FROM deliveries sending
-             WHERE sending.lease_until > $2 AND sending.lane = d.lane AND sending.recipient = d.recipient
+             WHERE sending.lease_until > $1 AND sending.lane = d.lane AND sending.recipient = d.recipient
                  AND sending.kind = d.kind AND sending.sequence < d.sequence)
          AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.recipient = d.recipient)
          AND NOT EXISTS (SELECT 1 FROM pauses WHERE recipient = '*')
-         AND ($4::text IS NULL OR d.endpoint = $4) AND d.endpoint <> ALL($5::text[])
-         AND NOT EXISTS (SELECT 1 FROM unnest($6::text[]) AS hub(begins)
+         AND ($3::text IS NULL OR d.endpoint = $3) AND d.endpoint <> ALL($4::text[])
+         AND NOT EXISTS (SELECT 1 FROM unnest($5::text[]) AS hub(begins)
              WHERE left(lower(d.endpoint), length(hub.begins)) = hub.begins)
-     ORDER BY d.next_attempt, d.sequence LIMIT $3 FOR UPDATE OF d SKIP LOCKED";
+     ORDER BY d.next_attempt, d.sequence LIMIT $2 FOR UPDATE OF d SKIP LOCKED";
 
-/// Now, by the clock by which leases run out.
-async fn lease_now(
+/// Now, by the clock by which leases run out and what waits becomes due.
+pub(super) async fn lease_now(
     c: &Client,
     clock: LeaseClock,
     #[cfg_attr(not(test), expect(unused))] now: Timestamp,
@@ -67,8 +67,9 @@ pub(super) async fn is_leased(
     Ok(session::first(c, leased, &[&delivery.0, &now]).await?.is_some())
 }
 
-/// Leases what is due, writing each attempt before anything is sent. Leases run by the database's clock: a node whose own clock is
-/// wrong neither takes others' leases early nor keeps its own too long (trust.md §7, faults 19 to 21).
+/// Leases what is due, writing each attempt before anything is sent. Leases run by the database's clock, and copies become due by it: a node
+/// whose own clock is wrong neither takes others' leases early nor keeps its own too long, nor has it copies tried too early or too late
+/// (trust.md §7, faults 19 to 21).
 pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<Vec<Lease>, Failure> {
     let c = work.client();
     let lease_now = lease_now(c, work.shared().lease_clock, claim.now).await?;
@@ -77,7 +78,7 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
     let except: Vec<String> = claim.except.iter().map(json).collect();
     let full: Vec<String> = claim.full.iter().flat_map(beginnings).collect();
     let limit = i64::from(claim.limit) + i64::from(claim.inboxes);
-    let due = session::all(c, DUE, &[&micros(claim.now), &lease_now, &limit, &only, &except, &full])
+    let due = session::all(c, DUE, &[&lease_now, &limit, &only, &except, &full])
         .await?
         .iter()
         .map(|row| {
@@ -102,19 +103,19 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
     )
     .await?;
     let mut outgoing = outgoing(c, &leased).await?;
-    let copies = c.each(&leased, |row, keys| copy(&Columns::of("deliveries", row), keys)).await?;
+    let copies = c.each(&leased, |row, keys| rows::leased(&Columns::of("deliveries", row), keys)).await?;
     let mut by_id = BTreeMap::new();
     for (row, copy) in leased.iter().zip(copies) {
         let id = Columns::of("deliveries", row).parsed::<DeliveryId>("id")?;
         by_id.insert(id.0, (id, copy));
     }
-    let mut leases = Vec::with_capacity(due.len());
+    let (mut leases, mut parked) = (Vec::with_capacity(due.len()), Vec::new());
     for (id, token) in due.iter().zip(tokens) {
         let Some((id, copy)) = by_id.remove(id) else { continue };
         match lease(copy, token, outgoing.remove(&id.0)) {
             Ok(lease) => leases.push(lease),
-            Err(Unread::Corrupt(place)) => park(c, id, &place, claim.now).await?,
-            Err(Unread::Erased) => park(c, id, "erased", claim.now).await?,
+            Err(Unread::Corrupt(place)) => parked.push(park(c, id, &place, claim.now).await?),
+            Err(Unread::Erased) => parked.push(park(c, id, "erased", claim.now).await?),
             Err(unread) => return Err(unread.into()),
         }
     }
@@ -134,6 +135,9 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
             Some(rows) => work.audit_own(rows),
             None => lease.told = false,
         }
+    }
+    for parked in &parked {
+        work.audit_own(claim.parking.rows(parked).unwrap_or_default());
     }
     Ok(leases)
 }
@@ -195,10 +199,6 @@ async fn outgoing(c: &Keyed, leased: &[Row]) -> Result<BTreeMap<Uuid, Result<Out
     Ok(outgoing)
 }
 
-fn copy(columns: &Columns<'_>, keys: &Keychain) -> Result<(DeliveryRecord, Option<WorkflowId>), Unread> {
-    Ok((rows::delivery(columns, keys)?, columns.parsed_opt("workflow")?))
-}
-
 fn lease(
     copy: Result<(DeliveryRecord, Option<WorkflowId>), Unread>,
     token: u64,
@@ -213,17 +213,22 @@ fn lease(
     Ok(Lease { delivery, outgoing, workflow, token, attempt, told: true })
 }
 
-/// Gives an unreadable copy to a person, so that it holds back its own lane only and not every claim.
-async fn park(c: &Client, id: DeliveryId, place: &str, now: Timestamp) -> Result<(), Failure> {
+/// Gives an unreadable copy to a person, so that it holds back its own lane only and not every claim. The attempt for which it was to be
+/// leased is taken back: it was not made.
+async fn park(c: &Client, id: DeliveryId, place: &str, now: Timestamp) -> Result<Parked, Failure> {
     tracing::error!(delivery = %id, place, "a queued copy is unreadable and waits for a person");
-    session::execute(
+    let reason = rows::unreadable(place);
+    let row = session::first(
         c,
-        "UPDATE deliveries SET state = 'failed', version = version + 1, next_attempt = NULL, lease_token = NULL,
-             lease_until = NULL, reason = $1, changed = $2 WHERE id = $3",
-        &[&format!("unreadable in the store: {place}"), &micros(now), &id.0],
+        "UPDATE deliveries SET state = 'failed', version = version + 1, attempts = attempts - 1, next_attempt = NULL,
+             lease_token = NULL, lease_until = NULL, reason = $1, words = NULL, changed = $2 WHERE id = $3
+         RETURNING transfer, recipient",
+        &[&reason, &micros(now), &id.0],
     )
-    .await?;
-    deliveries::keep_versions(c, &[id.0], now).await
+    .await?
+    .ok_or_else(|| Failure::corrupt("deliveries", "id"))?;
+    deliveries::keep_versions(c, &[id.0], now).await?;
+    Ok(rows::parked(&Columns::of("deliveries", &row), id, &reason))
 }
 
 /// A copy as its locked row says.
@@ -251,7 +256,7 @@ pub(super) async fn complete<'j>(work: &mut Work<'j>, ends: &'j [AttemptEnd]) ->
         }
     }
     if !kept.is_empty() {
-        finish(work.client(), &kept).await?;
+        finish(work.client(), work.shared().lease_clock, &kept).await?;
     }
     Ok(outcomes)
 }
@@ -271,12 +276,22 @@ async fn lock(c: &Client, ends: &[AttemptEnd]) -> Result<BTreeMap<Uuid, Held>, F
     Ok(held)
 }
 
-async fn finish(c: &Client, kept: &[(&AttemptEnd, i64, bool)]) -> Result<(), Failure> {
+/// By how much the clock by which copies become due is ahead of the ends' own, microseconds; 0 where none of them asks for another attempt.
+async fn lead(c: &Client, clock: LeaseClock, kept: &[(&AttemptEnd, i64, bool)]) -> Result<i64, Failure> {
+    let again = kept.iter().filter(|(end, ..)| matches!(end.outcome, AttemptOutcome::Retry { .. }));
+    let Some(latest) = again.map(|(end, ..)| end.at).max() else { return Ok(0) };
+    Ok(lease_now(c, clock, latest).await? - micros(latest))
+}
+
+async fn finish(c: &Client, clock: LeaseClock, kept: &[(&AttemptEnd, i64, bool)]) -> Result<(), Failure> {
+    let lead = lead(c, clock, kept).await?;
     let (mut states, mut next, mut reasons, mut references, mut words) = (vec![], vec![], vec![], vec![], vec![]);
     for (end, ..) in kept {
         let (word, state, at, reason, reference) = match &end.outcome {
             AttemptOutcome::Sent { state, reference } => ("sent", state.as_str(), None, None, reference.as_deref()),
-            AttemptOutcome::Retry { at, reason } => ("retry", "queued", Some(micros(*at)), Some(reason.as_str()), None),
+            AttemptOutcome::Retry { at, reason } => {
+                ("retry", "queued", Some(micros(*at) + lead), Some(reason.as_str()), None)
+            }
             AttemptOutcome::Failed { reason } => ("failed", "failed", None, Some(reason.as_str()), None),
         };
         words.push(word);

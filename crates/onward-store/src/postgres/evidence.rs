@@ -10,6 +10,7 @@ use onward_core::store::{Contents, StoreError};
 use tokio_postgres::types::ToSql;
 
 use super::PostgresStore;
+use super::dispatch::lease_now;
 use super::failure::Failure;
 use super::session::{self, Params};
 use super::work::Work;
@@ -22,8 +23,8 @@ use crate::stored::{micros, signed, stored_count};
 struct Taker {
     sink: String,
     holder: i64,
-    now: i64,
-    until: i64,
+    now: Timestamp,
+    until: Timestamp,
     from: i64,
 }
 
@@ -51,8 +52,8 @@ impl EvidenceStore for PostgresStore {
         until: Timestamp,
         from: u64,
     ) -> Result<Option<u64>, StoreError> {
-        let (now, until, from) = (micros(now), micros(until), stored_count(from));
-        let taker = Taker { sink: sink.to_owned(), holder: signed(holder), now, until, from };
+        let (sink, holder, from) = (sink.to_owned(), signed(holder), stored_count(from));
+        let taker = Taker { sink, holder, now, until, from };
         self.writers.run(taker, |work, taker| take_forwarding(work, taker).boxed()).await
     }
 
@@ -127,13 +128,16 @@ async fn cosignatures(c: &Client, sql: &str, asked: Params<'_>) -> Result<Vec<St
 
 async fn take_forwarding<'j>(work: &mut Work<'j>, taker: &'j Taker) -> Result<Option<u64>, Failure> {
     let Taker { sink, holder, now, until, from } = taker;
+    // By the database's clock, as copies are leased.
+    let lease_now = lease_now(work.client(), work.shared().lease_clock, *now).await?;
+    let until = lease_now + micros(*until) - micros(*now);
     let row = session::first(
         work.client(),
         "INSERT INTO forwarding (sink, position, holder, held_until) VALUES ($1, $2, $3, $4)
          ON CONFLICT (sink) DO UPDATE SET holder = $3, held_until = $4
              WHERE forwarding.holder = $3 OR forwarding.held_until <= $5
          RETURNING sink, position",
-        &[sink, from, holder, until, now],
+        &[sink, from, holder, &until, &lease_now],
     )
     .await?;
     row.map(|row| Ok(Columns::of("forwarding", &row).count("position")?)).transpose()

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use deadpool_postgres::{Client, Pool};
 use jiff::Timestamp;
+use onward_core::store::Listed;
 use onward_core::{NhsNumber, TransferId};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::failure::Failure;
 use super::session::{self, Session};
-use crate::columns::Columns;
+use crate::columns::{Columns, Corrupt};
 use crate::rows;
 use crate::sealing::{DataKey, DataKeyRow, Digest, KeyId, Keychain, Kind, PartsOf, Unread, Vault, Wanted};
 use crate::stored::micros;
@@ -110,6 +111,27 @@ impl Keyed {
         self.each(rows, read).await?.into_iter().map(|outcome| Ok(outcome?)).collect()
     }
 
+    /// A list of rows of this table, each with its identifier in this column. One that cannot be read is told as such and hides no other.
+    pub(super) async fn listed<T>(
+        &self,
+        found: &[Row],
+        (table, id): (&'static str, &'static str),
+        read: impl Fn(&Columns<'_>, &Keychain) -> Result<T, Unread>,
+    ) -> Result<Listed<T>, Failure> {
+        let mut listed = Listed::default();
+        let outcomes = self.each(found, |row, keys| read(&Columns::of(table, row), keys)).await?;
+        for (row, outcome) in found.iter().zip(outcomes) {
+            let columns = Columns::of(table, row);
+            match outcome {
+                Ok(row) => listed.rows.push(row),
+                Err(Unread::Corrupt(place)) => listed.damaged.push(rows::damaged(&columns, id, place)),
+                Err(Unread::Erased) => listed.damaged.push(rows::damaged(&columns, id, rows::ERASED.to_owned())),
+                Err(unread) => return Err(unread.into()),
+            }
+        }
+        Ok(listed)
+    }
+
     /// Reads a row.
     pub(super) async fn opened_one<T>(
         &self,
@@ -129,7 +151,7 @@ impl Keyed {
                 Wanted::Parts(of) => drop(parts.insert(*of, Vec::new())),
             }
         }
-        self.load(&ids).await?;
+        self.look_up(&ids).await?;
         self.fetch_parts(parts).await?;
         if people.is_empty() {
             return Ok(());
@@ -145,8 +167,9 @@ impl Keyed {
             let of_person = people.entry(columns.get::<String>("patient")?).or_default();
             of_person.push((rows::data_key(&columns)?, columns.get::<Option<Vec<u8>>>("number")?));
         }
-        for (index, rows) in &people {
-            self.keys.give_person(index, rows)?;
+        for (index, rows) in people {
+            let given = self.keys.give_person(&index, &rows);
+            self.keys.unless_damaged(Wanted::Person(index), given)?;
         }
         Ok(())
     }
@@ -172,6 +195,12 @@ impl Keyed {
 
     /// Has these keys at hand.
     pub(super) async fn load(&self, ids: &[KeyId]) -> Result<(), Failure> {
+        self.look_up(ids).await?;
+        Ok(ids.iter().try_for_each(|id| self.keys.is_whole(*id))?)
+    }
+
+    /// Looks these keys up together. One that is damaged, or not there, opens nothing, and keeps nobody from the others.
+    async fn look_up(&self, ids: &[KeyId]) -> Result<(), Failure> {
         if ids.is_empty() {
             return Ok(());
         }
@@ -181,9 +210,13 @@ impl Keyed {
         for row in &found {
             let row = rows::data_key(&Columns::of("data_keys", row))?;
             missing.remove(&row.id.0);
-            self.keys.give(&row)?;
+            self.keys.unless_damaged(Wanted::Key(row.id), self.keys.give(&row))?;
         }
-        if missing.is_empty() { Ok(()) } else { Err(Failure::corrupt("data_keys", "id")) }
+        for id in missing {
+            let not_there = Err(Corrupt::at("data_keys", "id").into());
+            self.keys.unless_damaged(Wanted::Key(KeyId(id)), not_there)?;
+        }
+        Ok(())
     }
 
     /// The keys of what is about these, at hand, made where there are none; a person who was erased gets a new one. They are held until

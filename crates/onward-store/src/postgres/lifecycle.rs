@@ -18,6 +18,7 @@ use super::session;
 use super::transfers;
 use super::work::Work;
 use crate::columns::Columns;
+use crate::query;
 use crate::rows::{self, EVERYBODY, PREDECESSOR};
 use crate::sealing::Unread;
 use crate::stored::{micros, micros_opt};
@@ -247,7 +248,9 @@ pub(super) async fn succeed(
     }
     // What waits for a person has been overtaken: nobody needs to decide about it any more.
     let sql = "UPDATE holds SET closed = $1 WHERE transfer = $2 AND closed IS NULL";
-    if session::execute(c, sql, &[&micros(at), &predecessor.0]).await? > 0 {
+    let waited = session::execute(c, sql, &[&micros(at), &predecessor.0]).await? > 0;
+    // Of one that is held after a recall others rightly have copies, which stay in use until its successor is sent.
+    if waited && session::first(c, query::IN_USE, &[&predecessor.0]).await?.is_none() {
         let reason = "a later version came before it was released";
         end_transfer(c, predecessor, EndReason::Superseded, reason, at).await?;
     }

@@ -55,9 +55,9 @@ use onward_core::directory::{DirectoryEntry, Endpoint};
 use onward_core::store::{
     Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord,
     ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, Finish, FoundTask, GivenUp, HeldTransfer, HoldChange,
-    KeyUsage, Lease, LegalHold, LegalHoldOrder, Lifted, NewDelivery, OriginalMessage, Overdue, Pause, PendingErasure,
-    Predecessor, Release, Renewal, Resend, Schema, Step, Store, StoreError, StoredAudit, StoredRendition,
-    SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition, Waiting,
+    KeyUsage, Lease, LegalHold, LegalHoldOrder, Lifted, Listed, NewDelivery, OriginalMessage, Overdue, Pause,
+    PendingErasure, Predecessor, Release, Renewal, Resend, Schema, Step, Store, StoreError, StoredAudit,
+    StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition, Waiting,
 };
 use onward_core::{Clock, DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
 use rustls::crypto::CryptoProvider;
@@ -114,7 +114,7 @@ impl fmt::Debug for PostgresSettings {
     }
 }
 
-/// By which clock leases run out.
+/// By which clock leases run out, and what waits becomes due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LeaseClock {
     /// The database's: the same for every node.
@@ -310,7 +310,7 @@ impl Store for PostgresStore {
         self.read(asked, |c, (delivery, now, clock)| dispatch::is_leased(c, *delivery, *now, *clock).boxed()).await
     }
 
-    async fn deliveries(&self, query: DeliveryQuery) -> Result<Vec<DeliveryRecord>, StoreError> {
+    async fn deliveries(&self, query: DeliveryQuery) -> Result<Listed<DeliveryRecord>, StoreError> {
         self.read(query, |c, query| deliveries::list(c, query).boxed()).await
     }
 
@@ -392,7 +392,7 @@ impl Store for PostgresStore {
         self.read(patient.clone(), |c, patient| transfers::about(c, patient).boxed()).await
     }
 
-    async fn holds(&self) -> Result<Vec<HeldTransfer>, StoreError> {
+    async fn holds(&self) -> Result<Listed<HeldTransfer>, StoreError> {
         self.read((), |c, ()| transfers::holds(c).boxed()).await
     }
 

@@ -5,7 +5,9 @@ use deadpool_postgres::Client;
 use futures_util::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 use onward_core::audit::AuditRow;
-use onward_core::store::{Approval, ApprovalKind, Backlog, OperationsStore, StoreError, Stuck, StuckQuery, Verdict};
+use onward_core::store::{
+    Approval, ApprovalKind, Backlog, Listed, OperationsStore, StoreError, Stuck, StuckQuery, Verdict,
+};
 use onward_core::{ApprovalId, OdsCode, TransferId};
 
 use super::failure::Failure;
@@ -15,6 +17,7 @@ use super::work::Work;
 use super::{PostgresStore, deliveries, transfers};
 use crate::columns::Columns;
 use crate::query;
+use crate::rows::alerts::readable;
 use crate::rows::operations::{self as rows, APPROVAL, of_approval, transfer_of};
 use crate::sealing::KeyId;
 use crate::stored::micros;
@@ -28,7 +31,7 @@ impl OperationsStore for PostgresStore {
         self.read((), |c, ()| backlog(c).boxed()).await
     }
 
-    async fn stuck(&self, query: StuckQuery) -> Result<Vec<Stuck>, StoreError> {
+    async fn stuck(&self, query: StuckQuery) -> Result<Listed<Stuck>, StoreError> {
         self.read(query, |c, query| stuck(c, query).boxed()).await
     }
 
@@ -62,13 +65,13 @@ impl OperationsStore for PostgresStore {
 
 async fn backlog(c: &Client) -> Result<Vec<Backlog>, Failure> {
     let found = session::all(c, &query::backlog(), &[]).await?;
-    found.iter().map(|row| Ok(rows::backlog(&Columns::of("deliveries", row))?)).collect()
+    Ok(found.iter().filter_map(|row| readable(rows::backlog(&Columns::of("deliveries", row)))).collect())
 }
 
-async fn stuck(c: &Keyed, wanted: &StuckQuery) -> Result<Vec<Stuck>, Failure> {
+async fn stuck(c: &Keyed, wanted: &StuckQuery) -> Result<Listed<Stuck>, Failure> {
     let (sql, values) = query::stuck(wanted);
     let found = deliveries::search(c, &sql, &values).await?;
-    c.opened(&found, |row, keys| rows::stuck(&Columns::of("deliveries", row), keys)).await
+    c.listed(&found, ("deliveries", "id"), rows::stuck).await
 }
 
 async fn ask<'j>(work: &mut Work<'j>, (approval, audit): &'j (Approval, Vec<AuditRow>)) -> Result<(), Failure> {

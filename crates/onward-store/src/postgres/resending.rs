@@ -8,6 +8,7 @@ use onward_core::store::{Bulk, BulkStep, NewBulk, Replay, Resend, ResendStore, S
 use onward_core::{BulkId, DeliveryId, ReplayId};
 use uuid::Uuid;
 
+use super::dispatch::lease_now;
 use super::failure::Failure;
 use super::keyed::Keyed;
 use super::session::{self, Params};
@@ -65,10 +66,12 @@ impl ResendStore for PostgresStore {
 /// by now, nothing is to be done. Nor is anything without its content: asking for it also waits for retention that is dropping the month.
 pub(super) async fn requeue<'j>(work: &mut Work<'j>, again: Again<'_>, audit: &'j [AuditRow]) -> Result<bool, Failure> {
     let c = work.client();
+    let due = lease_now(c, work.shared().lease_clock, again.at).await?;
+    let replays = again.how == Resend::Replay;
     let queued = session::execute(
         c,
         &query::requeue(&DIALECT),
-        &[&micros(again.at), &again.delivery.0, &REPLAYED, &(again.how == Resend::Replay), &again.bulk.is_some()],
+        &[&micros(again.at), &again.delivery.0, &REPLAYED, &replays, &again.bulk.is_some(), &due],
     )
     .await?;
     if queued == 0 {

@@ -11,6 +11,7 @@ use onward_core::{DeliveryId, OdsCode, TransferId};
 use uuid::Uuid;
 
 use super::PostgresStore;
+use super::dispatch::lease_now;
 use super::failure::Failure;
 use super::session::{self, Params};
 use super::work::Work;
@@ -20,7 +21,7 @@ use crate::rows::subscriptions as rows;
 use crate::stored::{micros, micros_opt, stored_count};
 
 /// Whose call is taken: identifier, what was told, now, and when it is due again.
-type Taking = (String, i64, i64, i64);
+type Taking = (String, i64, Timestamp, Timestamp);
 /// Whose entries are passed over: identifier, what was told, and until where.
 type Passing = (String, i64, i64);
 /// Whose changes: organisation, from and until.
@@ -66,7 +67,7 @@ impl SubscriptionStore for PostgresStore {
         now: Timestamp,
         again: Timestamp,
     ) -> Result<Option<u64>, StoreError> {
-        let taking: Taking = (id.to_string(), stored_count(told), micros(now), micros(again));
+        let taking: Taking = (id.to_string(), stored_count(told), now, again);
         self.writers.run(taking, |work, taking| take(work, taking).boxed()).await
     }
 
@@ -124,7 +125,15 @@ async fn audited<'j>(
     Ok(changed)
 }
 
+/// When the next call is due by the database's clock, as it was said by the clock that says when it was changed.
+async fn next_call(work: &Work<'_>, new: &Subscription) -> Result<Option<i64>, Failure> {
+    let Some(next) = new.next_call else { return Ok(None) };
+    let now = lease_now(work.client(), work.shared().lease_clock, new.changed).await?;
+    Ok(Some(now + micros(next) - micros(new.changed)))
+}
+
 async fn add<'j>(work: &mut Work<'j>, new: &'j Subscription, most: u32, rows: &'j [AuditRow]) -> Result<bool, Failure> {
+    let next_call = next_call(work, new).await?;
     let params: Params<'_> = &[
         &new.id.to_string(),
         &new.client_id,
@@ -136,13 +145,14 @@ async fn add<'j>(work: &mut Work<'j>, new: &'j Subscription, most: u32, rows: &'
         &micros(new.created),
         &micros(new.changed),
         &stored_count(new.told),
-        &micros_opt(new.next_call),
+        &next_call,
         &i64::from(most),
     ];
     audited(work, query::ADD, params, rows).await
 }
 
 async fn change<'j>(work: &mut Work<'j>, new: &'j Subscription, rows: &'j [AuditRow]) -> Result<bool, Failure> {
+    let next_call = next_call(work, new).await?;
     let params: Params<'_> = &[
         &new.criteria,
         &new.endpoint,
@@ -151,7 +161,7 @@ async fn change<'j>(work: &mut Work<'j>, new: &'j Subscription, rows: &'j [Audit
         &new.error,
         &micros(new.changed),
         &stored_count(new.told),
-        &micros_opt(new.next_call),
+        &next_call,
         &new.id.to_string(),
         &stored_count(new.version),
     ];
@@ -163,7 +173,10 @@ async fn remove<'j>(work: &mut Work<'j>, id: &'j String, rows: &'j [AuditRow]) -
 }
 
 async fn take<'j>(work: &mut Work<'j>, (id, told, now, again): &'j Taking) -> Result<Option<u64>, Failure> {
-    let row = session::first(work.client(), query::TAKE, &[again, id, told, now]).await?;
+    // By the database's clock, as copies are leased.
+    let lease_now = lease_now(work.client(), work.shared().lease_clock, *now).await?;
+    let again = lease_now + micros(*again) - micros(*now);
+    let row = session::first(work.client(), query::TAKE, &[&again, id, told, &lease_now]).await?;
     row.map(|row| Ok(Columns::of("subscriptions", &row).count("taken")?)).transpose()
 }
 
@@ -178,7 +191,8 @@ async fn finish<'j>(work: &mut Work<'j>, end: &'j CallEnd) -> Result<bool, Failu
             audited(work, query::TOLD, &[&at, &stored_count(*told), &id, &token], &end.audit).await
         }
         CallOutcome::Again { at: next, reason } => {
-            audited(work, query::AGAIN, &[&at, reason, &micros(*next), &id, &token], &end.audit).await
+            let next = lease_now(work.client(), work.shared().lease_clock, end.at).await? + micros(*next) - at;
+            audited(work, query::AGAIN, &[&at, reason, &next, &id, &token], &end.audit).await
         }
         CallOutcome::Failed(reason) => audited(work, query::FAILED, &[&at, reason, &id, &token], &end.audit).await,
     }

@@ -21,10 +21,13 @@ use onward_core::directory::Endpoint;
 use onward_core::state::DeliveryState;
 use onward_core::store::Store;
 use onward_core::store::retention::{BodyClass, Purged};
-use onward_core::store::{Acceptance, Accepted, AttemptEnd, AttemptOutcome, Flaw, Lease, StoreError};
+use onward_core::store::subscriptions::{CallEnd, CallOutcome, Subscription};
+use onward_core::store::{Acceptance, Accepted, AttemptEnd, AttemptOutcome, Flaw, Lease, Resend, StoreError};
 use onward_core::{Clock, DeliveryId, TransferId};
 
 use super::{LeaseClock, OpenError, PostgresSettings, PostgresStore};
+use crate::contract::damaged::Damage;
+use crate::contract::subscribing::subscription;
 use crate::contract::{Shared, accept_new, acceptance, at, keys, log, patient, row};
 use cluster::Cluster;
 
@@ -61,6 +64,12 @@ async fn fresh_shared() -> Option<((&'static Cluster, String), Shared)> {
 
 mod contract {
     crate::contract::every_contract!(super::fresh_shared);
+}
+
+impl Damage for (&Cluster, String) {
+    fn damage(&self, sql: &str) {
+        self.0.tamper(&self.1, sql);
+    }
 }
 
 /// Two nodes on a database of their own, leases by the database's clock.
@@ -172,6 +181,69 @@ async fn fault_021_a_node_with_a_wrong_clock_steals_no_lease() {
         assert!(claim(&ahead, hours * 3600).await.is_empty(), "{hours} hours ahead");
     }
     assert!(end(&right, &lease).await);
+}
+
+/// Neither its back-off nor what it has taken in follows the clock of the node that wrote it.
+#[tokio::test]
+async fn fault_021_what_a_node_with_a_wrong_clock_keeps_is_due_by_the_databases() {
+    let Some((cluster, url, [right, ahead])) = two_nodes().await else { return };
+    let years = |years: i64| years * 365 * 24 * 3_600;
+    let mut message = acceptance(1);
+    message.transfer.received = at(years(1));
+    let id = accept_new(&ahead, message).await;
+    let lease = claim(&right, 0).await.pop().expect("what a node ahead has taken in is due at once");
+    assert_eq!(lease.delivery.id, id);
+    let (now, hour) = (years(1), 3_600);
+    let busy = AttemptEnd {
+        delivery: id,
+        token: lease.token,
+        outcome: AttemptOutcome::Retry { at: at(now + hour), reason: "busy".to_owned() },
+        at: at(now),
+        audit: vec![row(AuditWord::AttemptFailed)],
+    };
+    assert_eq!(ahead.complete(vec![busy]).await, Ok(vec![true]));
+    for wrong in [0, years(1), years(2)] {
+        assert!(claim(&right, wrong).await.is_empty() && claim(&ahead, wrong).await.is_empty(), "it waits an hour");
+    }
+    let passes = |seconds: i64| {
+        let micros = seconds * 1_000_000;
+        cluster.tamper(&url, &format!("UPDATE deliveries SET next_attempt = next_attempt - {micros}"));
+    };
+    passes(hour);
+    let lease = claim(&right, 0).await.pop().expect("an hour has passed");
+    // A person who sends it again at the node that is ahead does so now.
+    let busy = AttemptEnd {
+        delivery: id,
+        token: lease.token,
+        outcome: AttemptOutcome::Retry { at: at(hour), reason: "busy".to_owned() },
+        at: at(0),
+        audit: vec![row(AuditWord::AttemptFailed)],
+    };
+    assert_eq!(right.complete(vec![busy]).await, Ok(vec![true]));
+    let again = ahead.requeue(id, Resend::Retry, "Ada Wells", "mended", at(now), vec![row(AuditWord::Release)]).await;
+    assert_eq!(again, Ok(true));
+    assert_eq!(claim(&right, 0).await.len(), 1);
+}
+
+/// What one node alone does at a time is so by the database's clock as well: forwarding, calls, tellings.
+#[tokio::test]
+async fn fault_021_a_node_with_a_wrong_clock_takes_no_turn_of_others() {
+    let Some((_, _, [right, ahead])) = two_nodes().await else { return };
+    let years = |years: i64| at(years * 365 * 24 * 3_600);
+    let (now, wrong) = (at(0), years(1));
+    assert_eq!(right.take_forwarding("syslog", 1, now, at(60), 5).await, Ok(Some(5)));
+    assert_eq!(ahead.take_forwarding("syslog", 2, wrong, years(2), 5).await, Ok(None));
+    assert_eq!(right.take_forwarding("syslog", 1, now, now, 5).await, Ok(Some(5)), "it lets go");
+    assert!(ahead.take_forwarding("syslog", 2, wrong, wrong, 5).await.expect("committed").is_some());
+    let own = subscription("ward-system");
+    let asked = Subscription { changed: wrong, next_call: Some(wrong), ..own.clone() };
+    assert_eq!(ahead.add_subscription(asked, 9, Vec::new()).await, Ok(true));
+    let token = right.take_call(own.id, own.told, now, at(60)).await.expect("committed").expect("due at once");
+    assert_eq!(ahead.take_call(own.id, own.told, wrong, years(2)).await, Ok(None), "somebody is calling");
+    let outcome = CallOutcome::Again { at: at(3_600), reason: "busy".to_owned() };
+    let end = CallEnd { id: own.id, token, at: now, outcome, audit: Vec::new() };
+    assert_eq!(right.end_call(end).await, Ok(true));
+    assert_eq!(ahead.take_call(own.id, own.told, wrong, years(2)).await, Ok(None), "it waits an hour");
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ use deadpool_postgres::Client;
 use jiff::Timestamp;
 use onward_core::state::RecipientKind;
 use onward_core::store::{
-    Closure, HeldTransfer, HoldChange, HoldSeen, NewHold, OriginalMessage, Release, SubjectTransfer, TransferRecord,
+    Closure, HeldTransfer, HoldChange, HoldSeen, Listed, NewHold, OriginalMessage, Release, SubjectTransfer,
+    TransferRecord,
 };
 use onward_core::{HoldId, NhsNumber, OdsCode, TransferId};
 use tokio_postgres::Row;
@@ -93,9 +94,9 @@ async fn of_transfer<T>(
     c.opened(&found, |row, keys| read(&Columns::of("transfers", row), keys)).await
 }
 
-pub(super) async fn holds(c: &Keyed) -> Result<Vec<HeldTransfer>, Failure> {
+pub(super) async fn holds(c: &Keyed) -> Result<Listed<HeldTransfer>, Failure> {
     let held = session::all(c, &format!("{HELD} ORDER BY h.due, h.id"), &[]).await?;
-    c.opened(&held, |row, keys| rows::held(&Columns::of("holds", row), keys)).await
+    c.listed(&held, ("holds", "hold"), rows::held).await
 }
 
 pub(super) async fn open_hold(c: &Keyed, hold: HoldId) -> Result<Option<HeldTransfer>, Failure> {

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::failure::Failure;
 use super::keyed::{Keyed, Whose};
 use super::session;
-use super::{Shared, audit, open};
+use super::{LeaseClock, Shared, audit, open};
 use crate::columns::Columns;
 use crate::rows::Origin;
 use crate::rows::copies::{PackedAcceptance, PackedCopy, SealedCopy, SealedPart, have_parts, packed};
@@ -168,12 +168,12 @@ impl<'j> Work<'j> {
         if self.queued.is_empty() && self.log.is_empty() && self.accepted == 0 && self.held == 0 {
             return Ok(());
         }
-        let (first_position, first_sequence) = self.take_places().await?;
+        let (first_position, first_sequence, due) = self.take_places().await?;
         let (positions, sequences) = (first_position.., first_sequence..);
         let sequences: Vec<i64> = sequences.take(self.queued.len()).collect();
         let (of_strict, of_once) = sequences.split_at(strict.len());
-        self.insert(&strict, of_strict, "").await?;
-        let inserted = self.insert(&once, of_once, "ON CONFLICT (id) DO NOTHING").await?;
+        self.insert(&strict, of_strict, due, "").await?;
+        let inserted = self.insert(&once, of_once, due, "ON CONFLICT (id) DO NOTHING").await?;
         let new: Vec<_> = once.into_iter().filter(|(queued, _)| inserted.contains(&queued.delivery.id.0)).collect();
         self.keep_bodies(&new).await?;
         audit::insert(self.client(), positions, &log, &entries).await
@@ -189,22 +189,28 @@ impl<'j> Work<'j> {
         self.queued.iter().zip(ids).map(|(copy, key)| Ok(copy.packed.sealed(keys, key, copy.delivery)?)).collect()
     }
 
-    /// The first free position of the log and the first free sequence of copies. Whoever has them keeps everybody else waiting until
-    /// it commits.
-    async fn take_places(&self) -> Result<(i64, i64), Failure> {
+    /// The first free position of the log and the first free sequence of copies, and the moment at which new copies are due at the latest: a node
+    /// whose clock is ahead must not keep the others from them. Whoever has the places keeps everybody else waiting until it commits.
+    async fn take_places(&self) -> Result<(i64, i64, i64), Failure> {
         let refused = self.log.iter().filter(|row| row.word == AuditWord::Refuse).count();
         let (entries, copies) = (stored_count(self.log.len() as u64), stored_count(self.queued.len() as u64));
         let row = session::first(
             self.client(),
             "UPDATE log_head SET audit_next = audit_next + $1, delivery_next = delivery_next + $2,
                  accepted = accepted + $3, refused = refused + $4, held = held + $5
-             WHERE id = 1 RETURNING audit_next, delivery_next",
+             WHERE id = 1
+             RETURNING audit_next, delivery_next, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now",
             &[&entries, &copies, &self.accepted, &stored_count(refused as u64), &self.held],
         )
         .await?
         .ok_or_else(|| Failure::corrupt("log_head", "id"))?;
         let columns = Columns::of("log_head", &row);
-        Ok((columns.count::<i64>("audit_next")? - entries, columns.count::<i64>("delivery_next")? - copies))
+        let due = match self.shared.lease_clock {
+            LeaseClock::Database => columns.count("now")?,
+            #[cfg(test)]
+            LeaseClock::Caller => i64::MAX,
+        };
+        Ok((columns.count::<i64>("audit_next")? - entries, columns.count::<i64>("delivery_next")? - copies, due))
     }
 
     async fn keep_bodies(&self, copies: &[Ready<'_, 'j>]) -> Result<(), Failure> {
@@ -253,7 +259,13 @@ impl<'j> Work<'j> {
     }
 
     /// Inserts copies with their first version, and gives the identifiers of those that were not there.
-    async fn insert(&self, copies: &[Ready<'_, 'j>], sequences: &[i64], conflict: &str) -> Result<Vec<Uuid>, Failure> {
+    async fn insert(
+        &self,
+        copies: &[Ready<'_, 'j>],
+        sequences: &[i64],
+        due: i64,
+        conflict: &str,
+    ) -> Result<Vec<Uuid>, Failure> {
         if copies.is_empty() {
             return Ok(Vec::new());
         }
@@ -269,8 +281,8 @@ impl<'j> Work<'j> {
                      recipient_name, transport, endpoint, state, version, attempts, next_attempt, correlation_id, workflow,
                      body_bytes, acknowledgement_awaited, basis, created, changed, disclosure, notice_of, notice_why)
                  SELECT id, sequence, transfer, month, lane, sender, patient, kind, recipient, recipient_name, transport,
-                     endpoint, 'queued', 1, 0, created, correlation_id, workflow, body_bytes, acknowledgement_awaited, basis,
-                     created, created, disclosure, notice_of, notice_why
+                     endpoint, 'queued', 1, 0, least(created, $22::bigint), correlation_id, workflow, body_bytes,
+                     acknowledgement_awaited, basis, created, created, disclosure, notice_of, notice_why
                  FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::text[],
                      $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::bigint[],
                      $16::boolean[], $17::text[], $18::bigint[], $19::text[], $20::uuid[], $21::text[])
@@ -301,6 +313,7 @@ impl<'j> Work<'j> {
                 &disclosures,
                 &copies.iter().map(|copy| copy.delivery.notice.map(|notice| notice.of.0)).collect::<Vec<_>>(),
                 &copies.iter().map(|copy| copy.delivery.notice.map(|n| n.why.as_str())).collect::<Vec<_>>(),
+                &due,
             ],
         )
         .await?;

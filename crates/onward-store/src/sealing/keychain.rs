@@ -69,10 +69,22 @@ struct Held {
     /// `None` for a key that is destroyed.
     keys: HashMap<KeyId, Option<Arc<DataKey>>>,
     people: HashMap<String, Person>,
+    /// What was looked up and is not what was written, with where.
+    damaged: HashMap<Wanted, String>,
     /// Sealed.
     parts: HashMap<PartsOf, HashMap<Digest, Arc<[u8]>>>,
     /// Looked up once more already.
     missed: HashSet<(PartsOf, Digest)>,
+}
+
+impl Held {
+    /// Why this is not at hand.
+    fn lacking(&self, wanted: Wanted) -> Unread {
+        match self.damaged.get(&wanted) {
+            Some(place) => Unread::Corrupt(place.clone()),
+            None => Unread::Wanted(wanted),
+        }
+    }
 }
 
 /// The keys that a transaction has at hand.
@@ -129,21 +141,38 @@ impl Keychain {
         Ok(())
     }
 
+    /// Remembers what was looked up and is damaged: whatever needs it cannot be read, and the rest can.
+    pub(crate) fn unless_damaged(&self, wanted: Wanted, given: Result<(), Unread>) -> Result<(), Unread> {
+        let Err(Unread::Corrupt(place)) = given else { return given };
+        self.held().damaged.insert(wanted, place);
+        Ok(())
+    }
+
+    /// That this key, which was looked up, is what was written.
+    pub(crate) fn is_whole(&self, id: KeyId) -> Result<(), Unread> {
+        match self.held().damaged.get(&Wanted::Key(id)) {
+            Some(place) => Err(Unread::Corrupt(place.clone())),
+            None => Ok(()),
+        }
+    }
+
     /// The key; [`Unread::Erased`] when it was destroyed.
     pub(crate) fn key(&self, id: KeyId) -> Result<Arc<DataKey>, Unread> {
-        match self.held().keys.get(&id) {
+        let held = self.held();
+        match held.keys.get(&id) {
             Some(key) => key.clone().ok_or(Unread::Erased),
-            None => Err(Unread::Wanted(Wanted::Key(id))),
+            None => Err(held.lacking(Wanted::Key(id))),
         }
     }
 
     /// The person whom the `patient` of a row of `table` stands for; `None` when the person was erased.
     pub(crate) fn person(&self, table: &'static str, index: &str) -> Result<Option<NhsNumber>, Unread> {
-        match self.held().people.get(index) {
+        let held = self.held();
+        match held.people.get(index) {
             Some(Person::Known(number)) => Ok(Some(number.clone())),
             Some(Person::Erased) => Ok(None),
             Some(Person::Nobody) => Err(Corrupt::at(table, "patient").into()),
-            None => Err(Unread::Wanted(Wanted::Person(index.to_owned()))),
+            None => Err(held.lacking(Wanted::Person(index.to_owned()))),
         }
     }
 

@@ -4,7 +4,7 @@ use onward_core::store::{Checkup, Flaw};
 use rusqlite::Connection;
 
 use super::failure::Failure;
-use crate::checkup::{self, RULES, SIZES, TRANSFERS};
+use crate::checkup::{self, RULES, SIZES};
 use crate::columns::Columns;
 
 /// What only SQLite can tell of itself, and what it says in its own words.
@@ -30,7 +30,7 @@ const OWN: [(&str, &str); 4] = [
 /// By the rules of every engine, in one snapshot.
 pub(super) fn run(c: &Connection) -> Result<Checkup, Failure> {
     let mut checkup = Checkup::default();
-    each(c, TRANSFERS, |columns| Ok(checkup::place(&mut checkup, columns)?))?;
+    each(c, &checkup::transfers(), |columns| Ok(checkup::place(&mut checkup, columns)?))?;
     let mut sizes = [0; SIZES.len()];
     for (sql, size) in SIZES.iter().zip(&mut sizes) {
         each(c, sql, |columns| {

@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
-use onward_core::store::{DeliveryQuery, DeliveryRecord, NewDelivery, Outgoing, Step, StoredRendition, Transition};
+use onward_core::store::{
+    DeliveryQuery, DeliveryRecord, Listed, NewDelivery, Outgoing, Step, StoredRendition, Transition,
+};
 use onward_core::{DeliveryId, TransferId};
 use rusqlite::{Row, params, params_from_iter};
 
@@ -255,9 +257,9 @@ pub(super) fn of_transfer(c: &Keyed<'_>, id: TransferId) -> Result<Vec<DeliveryR
         .collect()
 }
 
-pub(super) fn list(c: &Keyed<'_>, wanted: &DeliveryQuery) -> Result<Vec<DeliveryRecord>, Failure> {
+pub(super) fn list(c: &Keyed<'_>, wanted: &DeliveryQuery) -> Result<Listed<DeliveryRecord>, Failure> {
     let (sql, values) = query::deliveries(wanted, c.keys());
-    c.prepare_cached(&sql)?.query_and_then(params_from_iter(values), |row| record(c, row))?.collect()
+    c.listed(&sql, params_from_iter(values), ("deliveries", "id"), rows::delivery)
 }
 
 /// A row of [`DELIVERY`]'s columns.

@@ -3,9 +3,11 @@
 //! holds back the younger ones of its lane.
 
 use jiff::Timestamp;
+use onward_core::DeliveryId;
 use onward_core::directory::Endpoint;
-use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, GivenUp, Lease, Overdue, Renewal};
-use onward_core::{DeliveryId, WorkflowId};
+use onward_core::store::{
+    AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, GivenUp, Lease, Overdue, Parking, Renewal,
+};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
@@ -16,7 +18,7 @@ use super::failure::Failure;
 use super::keyed::Keyed;
 use crate::columns::Columns;
 use crate::query;
-use crate::rows;
+use crate::rows::{self, DELIVERY};
 use crate::stored::{beginnings, json, micros, signed, stored_count, within};
 
 /// What may be sent at `?1`, at most `?2`, the longest due first, while not everybody is paused; for the endpoint `?3` only, and not for those of the list
@@ -54,7 +56,7 @@ pub(super) fn is_leased(c: &Connection, id: DeliveryId, now: Timestamp) -> rusql
 
 /// Leases what is due, writing each attempt before anything is sent.
 pub(super) fn claim(c: &Keyed<'_>, claim: &Claim) -> Result<Vec<Lease>, Failure> {
-    let Claim { now, lease_until, limit, inboxes, except, full, only, intent } = claim;
+    let Claim { now, lease_until, limit, inboxes, except, full, only, intent, parking } = claim;
     let (now, lease_until) = (*now, *lease_until);
     // Asked once: a backlog that waits for the end of a pause is not walked each time that it grows.
     if c.prepare_cached("SELECT 1 FROM pauses WHERE recipient = ?")?.exists([rows::EVERYBODY])? {
@@ -81,8 +83,8 @@ pub(super) fn claim(c: &Keyed<'_>, claim: &Claim) -> Result<Vec<Lease>, Failure>
                 }
                 leases.push(lease);
             }
-            Err(Failure::Corrupt(place)) => park(c, id, &place, now)?,
-            Err(Failure::Erased) => park(c, id, "erased", now)?,
+            Err(Failure::Corrupt(place)) => park(c, id, &place, now, parking)?,
+            Err(Failure::Erased) => park(c, id, "erased", now, parking)?,
             Err(failure) => return Err(failure),
         }
     }
@@ -90,35 +92,39 @@ pub(super) fn claim(c: &Keyed<'_>, claim: &Claim) -> Result<Vec<Lease>, Failure>
 }
 
 /// Gives an unreadable copy to a person, so that it holds back its own lane only and not every claim.
-fn park(c: &Keyed<'_>, id: DeliveryId, place: &str, now: Timestamp) -> Result<(), Failure> {
+fn park(c: &Keyed<'_>, id: DeliveryId, place: &str, now: Timestamp, parking: &Parking) -> Result<(), Failure> {
     tracing::error!(delivery = %id, place, "a queued copy is unreadable and waits for a person");
-    c.prepare_cached(
-        "UPDATE deliveries SET state = 'failed', version = version + 1, next_attempt = NULL, lease_token = NULL,
-             lease_until = NULL, reason = ?, changed = ? WHERE id = ?",
-    )?
-    .execute(params![format!("unreadable in the store: {place}"), micros(now), id.to_string()])?;
-    deliveries::keep_version(c, id, now)
+    let reason = rows::unreadable(place);
+    let parked = c
+        .prepare_cached(
+            "UPDATE deliveries SET state = 'failed', version = version + 1, next_attempt = NULL, lease_token = NULL,
+                 lease_until = NULL, reason = ?, words = NULL, changed = ? WHERE id = ? RETURNING transfer, recipient",
+        )?
+        .query_and_then(params![reason, micros(now), id.to_string()], |row| {
+            Ok::<_, Failure>(rows::parked(&Columns::of("deliveries", row), id, &reason))
+        })?
+        .next()
+        .ok_or_else(|| Failure::corrupt("deliveries", "id"))??;
+    deliveries::keep_version(c, id, now)?;
+    audit::append(c, &parking.rows(&parked).unwrap_or_default())
 }
 
+/// Everything is read before anything is written: a copy that turns out to be unreadable has made no attempt.
 fn lease(c: &Keyed<'_>, id: DeliveryId, now: Timestamp, lease_until: Timestamp) -> Result<Lease, Failure> {
-    let delivery = deliveries::by_id(c, id)?.ok_or_else(|| Failure::corrupt("deliveries", "id"))?;
+    let (delivery, workflow) = c
+        .prepare_cached(&format!("SELECT {DELIVERY} FROM deliveries WHERE id = ?"))?
+        .query_and_then([id.to_string()], |row| c.opened(|keys| rows::leased(&Columns::of("deliveries", row), keys)))?
+        .next()
+        .ok_or_else(|| Failure::corrupt("deliveries", "id"))??;
     let outgoing = match delivery.endpoint {
         Endpoint::Inbox {} => None,
         _ => Some(deliveries::outgoing(c, id)?.ok_or_else(|| Failure::corrupt("rendition_bodies", "delivery"))?),
     };
+    let attempt = delivery.attempts.checked_add(1).ok_or_else(|| Failure::corrupt("deliveries", "attempts"))?;
     // Random rather than counted: no token of an earlier lease, or of a restored backup, can fit again.
     let (token, _) = Uuid::new_v4().as_u64_pair();
-    let (attempt, workflow) = c
-        .prepare_cached(
-            "UPDATE deliveries SET lease_token = ?, lease_until = ?, attempts = attempts + 1 WHERE id = ?
-             RETURNING attempts, workflow",
-        )?
-        .query_and_then(params![signed(token), micros(lease_until), id.to_string()], |row| {
-            let columns = Columns::of("deliveries", row);
-            Ok::<_, Failure>((columns.count::<u32>("attempts")?, columns.parsed_opt::<WorkflowId>("workflow")?))
-        })?
-        .next()
-        .ok_or_else(|| Failure::corrupt("deliveries", "id"))??;
+    c.prepare_cached("UPDATE deliveries SET lease_token = ?, lease_until = ?, attempts = ? WHERE id = ?")?
+        .execute(params![signed(token), micros(lease_until), attempt, id.to_string()])?;
     let delivery = DeliveryRecord { attempts: attempt, ..delivery };
     c.prepare_cached("INSERT INTO attempts (delivery, attempt, started) VALUES (?, ?, ?)")?.execute(params![
         id.to_string(),

@@ -13,9 +13,9 @@ use rusqlite::{Row, params};
 use uuid::Uuid;
 
 use super::audit;
-use super::failure::Failure;
+use super::failure::{self, Failure};
 use super::keyed::Keyed;
-use super::open::{self, Purpose};
+use super::open::{self, OpenError, Purpose};
 use crate::columns::Columns;
 use crate::query::WORDS;
 use crate::rows;
@@ -177,10 +177,14 @@ pub(super) fn destroy(c: &Keyed<'_>, index: &str, at: Timestamp) -> Result<usize
 }
 
 /// Carries the log over into the database and cuts it, so that no old page with a destroyed key is left in it. `false` when
-/// a reader was busy all the while.
-pub(super) fn cut_log(database: &Path) -> Result<bool, Failure> {
-    let connection = open::connect(database, Purpose::Write).map_err(|_| Failure::corrupt("the database", "log"))?;
-    let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+/// a reader was busy all the while. A disk that fails meanwhile ends the process: whoever waits for the log syncs it again.
+pub(super) fn cut_log(database: &Path) -> Result<bool, OpenError> {
+    let connection = match open::connect(database, Purpose::Write) {
+        Err(OpenError::Disk(error)) => failure::abort(&error),
+        connection => connection?,
+    };
+    let busy: rusqlite::Result<i64> = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
+    let busy = busy.inspect_err(failure::abort_if_the_disk_failed)?;
     Ok(busy == 0)
 }
 

@@ -102,12 +102,14 @@ pub(super) fn consequence(error: &rusqlite::Error) -> Consequence {
 /// Ends the process when the disk failed; nothing in memory can be trusted to be on it.
 pub(super) fn abort_if_the_disk_failed(error: &rusqlite::Error) {
     if consequence(error) == Consequence::Abort {
-        tracing::error!(
-            error = told(error),
-            "the disk failed under the store; aborting so that recovery reads it anew"
-        );
-        std::process::abort();
+        abort(&told(error));
     }
+}
+
+/// Ends the process, for the disk failed so.
+pub(super) fn abort(error: &str) -> ! {
+    tracing::error!(error, "the disk failed under the store; aborting so that recovery reads it anew");
+    std::process::abort();
 }
 
 /// The error as text. SQLite's own message is told only for constraints, where it names tables and

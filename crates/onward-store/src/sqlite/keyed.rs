@@ -4,8 +4,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use onward_core::store::Listed;
 use onward_core::{NhsNumber, TransferId};
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Params, Row, params};
 
 use super::failure::Failure;
 use crate::columns::Columns;
@@ -44,6 +45,29 @@ impl<'c> Keyed<'c> {
                 outcome => return Ok(outcome?),
             }
         }
+    }
+
+    /// A list of rows of this table, each with its identifier in this column. One that cannot be read is told as such and hides no other.
+    pub(super) fn listed<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        (table, id): (&'static str, &'static str),
+        read: impl Fn(&Columns<'_>, &Keychain) -> Result<T, Unread>,
+    ) -> Result<Listed<T>, Failure> {
+        let mut statement = self.prepare_cached(sql)?;
+        let mut found = statement.query(params)?;
+        let mut listed = Listed::default();
+        while let Some(row) = found.next()? {
+            let columns = Columns::of(table, row);
+            match self.opened(|keys| read(&columns, keys)) {
+                Ok(row) => listed.rows.push(row),
+                Err(Failure::Corrupt(place)) => listed.damaged.push(rows::damaged(&columns, id, place)),
+                Err(Failure::Erased) => listed.damaged.push(rows::damaged(&columns, id, rows::ERASED.to_owned())),
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(listed)
     }
 
     fn fetch(&self, wanted: &Wanted) -> Result<(), Failure> {

@@ -13,6 +13,7 @@ use super::failure::Failure;
 use super::keyed::Keyed;
 use super::transfers;
 use crate::columns::Columns;
+use crate::query;
 use crate::rows::{self, EVERYBODY, Origin, PREDECESSOR};
 use crate::stored::{micros, micros_opt};
 use crate::versions::{self, InUse, NEWEST, Told, WAITS};
@@ -221,7 +222,9 @@ pub(super) fn succeed(
     let waited = c
         .prepare_cached("UPDATE holds SET closed = ? WHERE transfer = ? AND closed IS NULL")?
         .execute(params![micros(at), predecessor.to_string()])?;
-    if waited > 0 {
+    // Of one that is held after a recall others rightly have copies, which stay in use until its successor is sent.
+    let used = || c.prepare_cached(query::IN_USE)?.exists([predecessor.to_string()]);
+    if waited > 0 && !used()? {
         end_transfer(c, predecessor, EndReason::Superseded, "a later version came before it was released", at)?;
     }
     Ok(true)

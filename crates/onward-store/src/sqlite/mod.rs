@@ -47,9 +47,9 @@ use onward_core::directory::{DirectoryEntry, Endpoint};
 use onward_core::store::{
     Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord,
     ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, Finish, FoundTask, GivenUp, HeldTransfer, HoldChange,
-    KeyUsage, Lease, LegalHold, LegalHoldOrder, Lifted, NewDelivery, OriginalMessage, Overdue, Pause, PendingErasure,
-    Predecessor, Release, Renewal, Resend, Schema, Step, Store, StoreError, StoredAudit, StoredRendition,
-    SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition, Waiting,
+    KeyUsage, Lease, LegalHold, LegalHoldOrder, Lifted, Listed, NewDelivery, OriginalMessage, Overdue, Pause,
+    PendingErasure, Predecessor, Release, Renewal, Resend, Schema, Step, Store, StoreError, StoredAudit,
+    StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition, Waiting,
 };
 use onward_core::{Clock, DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
 use rusqlite::types::ToSqlOutput;
@@ -182,10 +182,13 @@ impl SqliteStore {
         self.parts.load(Ordering::Relaxed)
     }
 
-    /// Carries the log over into the database and cuts it; `false` when a reader was busy all the while.
+    /// Carries the log over into the database and cuts it; `false` when a reader was busy all the while, or it could not be cut.
     async fn cut_log(&self) -> bool {
         let path = self.path.clone();
         let cut = tokio::task::spawn_blocking(move || erasures::cut_log(&path)).await;
+        if let Ok(Err(error)) = &cut {
+            tracing::warn!(%error, "the log could not be cut");
+        }
         matches!(cut, Ok(Ok(true)))
     }
 
@@ -301,7 +304,7 @@ impl Store for SqliteStore {
         self.read(move |c| Ok(dispatch::is_leased(c, delivery, now)?)).await
     }
 
-    async fn deliveries(&self, query: DeliveryQuery) -> Result<Vec<DeliveryRecord>, StoreError> {
+    async fn deliveries(&self, query: DeliveryQuery) -> Result<Listed<DeliveryRecord>, StoreError> {
         self.read(move |c| deliveries::list(c, &query)).await
     }
 
@@ -383,7 +386,7 @@ impl Store for SqliteStore {
         self.read(move |c| transfers::about(c, &patient)).await
     }
 
-    async fn holds(&self) -> Result<Vec<HeldTransfer>, StoreError> {
+    async fn holds(&self) -> Result<Listed<HeldTransfer>, StoreError> {
         self.read(transfers::holds).await
     }
 
@@ -565,7 +568,7 @@ impl Store for SqliteStore {
         let ErasureOutcome::Erased { transfers, entries, .. } = outcome else { return Ok(outcome) };
         // The keys are destroyed and that is durable; the old pages of the log are another matter.
         let remains = (!self.cut_log().await).then_some(
-            "the database's log could not be cut, for somebody was reading: restart the gateway, which cuts it",
+            "the database's log could not be cut, most likely because somebody was reading: restart the gateway, which cuts it",
         );
         Ok(ErasureOutcome::Erased { transfers, entries, remains })
     }

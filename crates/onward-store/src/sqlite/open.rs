@@ -12,7 +12,7 @@ use onward_core::store::{Finish, Schema};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior};
 
-use super::failure::{Failure, told};
+use super::failure::{Consequence, Failure, consequence, told};
 use super::{keys, migrate};
 use crate::schema::{self, Migration};
 use crate::sealing::{KeyEncryption, KeyFault};
@@ -111,6 +111,9 @@ pub enum OpenError {
     /// SQLite refused.
     #[error("the database cannot be opened: {0}")]
     Sqlite(String),
+    /// The disk did not do what it was told. Where the database is served already, nothing must be tried again.
+    #[error("the disk under the database failed: {0}")]
+    Disk(String),
     /// A key is missing or another one (trust.md §7, faults 33 and 34): nothing is opened, and nothing is stored unsealed.
     #[error(transparent)]
     Keys(#[from] KeyFault),
@@ -135,7 +138,10 @@ impl From<Failure> for OpenError {
 
 impl From<rusqlite::Error> for OpenError {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(told(&error))
+        match consequence(&error) {
+            Consequence::Abort => Self::Disk(told(&error)),
+            Consequence::Quarantine | Consequence::Refuse => Self::Sqlite(told(&error)),
+        }
     }
 }
 

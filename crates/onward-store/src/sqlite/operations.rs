@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use onward_core::audit::AuditRow;
-use onward_core::store::{Approval, ApprovalKind, Backlog, OperationsStore, StoreError, Stuck, StuckQuery, Verdict};
+use onward_core::store::{
+    Approval, ApprovalKind, Backlog, Listed, OperationsStore, StoreError, Stuck, StuckQuery, Verdict,
+};
 use onward_core::{ApprovalId, OdsCode, TransferId};
 use rusqlite::{params, params_from_iter};
 
@@ -12,6 +14,7 @@ use super::keyed::Keyed;
 use super::{SqliteStore, audit, transfers};
 use crate::columns::Columns;
 use crate::query;
+use crate::rows::alerts::readable;
 use crate::rows::operations::{self as rows, APPROVAL, of_approval, transfer_of};
 use crate::sealing::KeyId;
 use crate::stored::micros;
@@ -23,21 +26,21 @@ const KEPT: SignedDuration = SignedDuration::from_hours(24 * 90);
 impl OperationsStore for SqliteStore {
     async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
         self.read(|c| {
-            c.prepare_cached(&query::backlog())?
-                .query_and_then([], |row| Ok(rows::backlog(&Columns::of("deliveries", row))?))?
-                .collect()
+            let mut statement = c.prepare_cached(&query::backlog())?;
+            let mut found = statement.query([])?;
+            let mut backlog = Vec::new();
+            while let Some(row) = found.next()? {
+                backlog.extend(readable(rows::backlog(&Columns::of("deliveries", row))));
+            }
+            Ok(backlog)
         })
         .await
     }
 
-    async fn stuck(&self, query: StuckQuery) -> Result<Vec<Stuck>, StoreError> {
+    async fn stuck(&self, query: StuckQuery) -> Result<Listed<Stuck>, StoreError> {
         self.read(move |c| {
             let (sql, values) = query::stuck(&query);
-            c.prepare_cached(&sql)?
-                .query_and_then(params_from_iter(values), |row| {
-                    c.opened(|keys| rows::stuck(&Columns::of("deliveries", row), keys))
-                })?
-                .collect()
+            c.listed(&sql, params_from_iter(values), ("deliveries", "id"), rows::stuck)
         })
         .await
     }

@@ -86,7 +86,8 @@ pub(super) fn requeue(c: &Keyed<'_>, again: &Again<'_>, audit: &[AuditRow]) -> R
         id,
         REPLAYED,
         again.how == Resend::Replay,
-        again.bulk.is_some()
+        again.bulk.is_some(),
+        micros(again.at)
     ])?;
     if queued == 0 {
         return Ok(false);

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use super::{OpenError, SqliteStore};
+use crate::contract::damaged::Damage;
 use crate::contract::{Shared, accept_new, acceptance, at, keys, log, patient, row};
 
 mod erasing;
@@ -56,6 +57,12 @@ fn tamper(folder: &TempDir, sql: &str) {
     let connection = Connection::open(folder.path().join("onward.db")).expect("opens");
     connection.pragma_update(None, "foreign_keys", false).expect("set");
     connection.execute_batch(sql).expect("runs");
+}
+
+impl Damage for TempDir {
+    fn damage(&self, sql: &str) {
+        tamper(self, sql);
+    }
 }
 
 /// Keeps the writer busy until the returned sender is used or dropped.

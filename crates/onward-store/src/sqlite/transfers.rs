@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use onward_core::state::RecipientKind;
 use onward_core::store::{
-    Accepted, Closure, HeldTransfer, HoldChange, HoldSeen, NewHold, NewTransfer, OriginalMessage, Release,
+    Accepted, Closure, HeldTransfer, HoldChange, HoldSeen, Listed, NewHold, NewTransfer, OriginalMessage, Release,
     SubjectTransfer, TransferRecord,
 };
 use onward_core::{HoldId, NhsNumber, OdsCode, TransferId};
@@ -248,10 +248,8 @@ fn of_transfer<T>(
         .collect()
 }
 
-pub(super) fn holds(c: &Keyed<'_>) -> Result<Vec<HeldTransfer>, Failure> {
-    c.prepare_cached(&format!("{HELD} ORDER BY h.due, h.id"))?
-        .query_and_then([], |row| c.opened(|keys| rows::held(&Columns::of("holds", row), keys)))?
-        .collect()
+pub(super) fn holds(c: &Keyed<'_>) -> Result<Listed<HeldTransfer>, Failure> {
+    c.listed(&format!("{HELD} ORDER BY h.due, h.id"), [], ("holds", "hold"), rows::held)
 }
 
 pub(super) fn open_hold(c: &Keyed<'_>, hold: HoldId) -> Result<Option<HeldTransfer>, Failure> {

@@ -422,3 +422,31 @@ async fn a_closed_hold_ends_the_transfer_and_tells_the_hospital() {
     assert!(audited(&app, "closed by Ada, nothing is sent: decided-so").await);
     assert_eq!(decide(folder.path(), &format!("close {id} --yes")).await.1, "not-found");
 }
+
+/// One flipped bit must not hide from operators what else waits for them, nor that it is there.
+#[tokio::test]
+async fn a_list_ends_with_what_cannot_be_read_and_shows_the_rest() {
+    let (folder, app, receipt) = accepted(DISCHARGE).await;
+    let damage = |sql: &str| {
+        let file = rusqlite::Connection::open(folder.path().join("onward.db")).expect("opens");
+        file.execute_batch(sql).expect("runs");
+    };
+    let transfer = app.gateway.store().transfer(receipt.transfer).await.expect("readable").expect("there");
+    let copies: Vec<_> = transfer.copies().map(|copy| copy.id).collect();
+    damage("UPDATE deliveries SET state = 'failed', next_attempt = NULL, reason = '410'");
+    damage(&format!("UPDATE deliveries SET endpoint = 'secret-word' WHERE id = '{}'", copies[0]));
+    let (outcome, out) = onward(folder.path(), "dead list").await;
+    assert_eq!(outcome, Ok(Exit::Done));
+    let last = format!("1 copy cannot be read: {} (deliveries.endpoint)", copies[0]);
+    assert_eq!(out.lines().last(), Some(last.as_str()), "{out}");
+    assert!(copies[1..].iter().all(|copy| out.contains(&copy.to_string())) && !out.contains("secret-word"), "{out}");
+    let (_, out) = onward(folder.path(), "dead list --json").await;
+    assert_eq!(out.lines().map(json).count(), copies.len() - 1, "each line is a copy: {out}");
+
+    let (folder, ..) = accepted(&changed(DISCHARGE, "VMH01", "VZZ98")).await;
+    let (id, _) = open_hold(folder.path()).await;
+    let file = rusqlite::Connection::open(folder.path().join("onward.db")).expect("opens");
+    file.execute_batch("UPDATE holds SET due = 9223372036854775807").expect("runs");
+    let (_, out) = onward(folder.path(), "hold list").await;
+    assert_eq!(out, format!("nothing that can be read is held\n1 hold cannot be read: {id} (holds.due)\n"));
+}

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use jiff::SignedDuration;
 use onward_core::cause::Cause;
-use onward_core::store::{Approval, Bulk, HeldTransfer, Pause, Queue, Stuck};
+use onward_core::store::{Approval, Bulk, Damaged, HeldTransfer, Pause, Queue, Stuck};
 use onward_core::{OdsCode, Timestamp};
 use onward_gateway::operate::{Board, BoardFilter, Tally, Totals};
 use onward_gateway::redirect::Redirect;
@@ -125,9 +125,11 @@ pub(super) struct BoardPage {
     pauses: Vec<PauseRow>,
     bulks: Vec<BulkRow>,
     holds: Vec<HoldRow>,
+    damaged_holds: String,
     causes: Vec<TallyRow>,
     recipients: Vec<TallyRow>,
     rows: Vec<Row>,
+    damaged_rows: String,
     cut: bool,
     nothing: String,
     forms: Vec<DeedForm>,
@@ -360,10 +362,12 @@ impl BoardPage {
             pauses,
             bulks: board.bulks.iter().map(|bulk| BulkRow::new(bulk, now)).collect(),
             holds: board.holds.iter().map(|held| HoldRow::new(held, now)).collect(),
+            damaged_holds: Damaged::told(&board.damaged_holds, ("hold", "holds")).unwrap_or_default(),
             causes: board.causes.iter().map(cause).collect(),
             recipients: board.recipients.iter().map(recipient).collect(),
             rows: board.rows.iter().map(|stuck| Row::new(stuck, now)).collect(),
-            cut: board.rows.len() >= ROWS_MAX as usize,
+            damaged_rows: Damaged::told(&board.damaged_rows, ("copy", "copies")).unwrap_or_default(),
+            cut: board.rows.len() + board.damaged_rows.len() >= ROWS_MAX as usize,
             nothing: match board.last_disclosed {
                 Some(at) => format!("Nothing waits. The last delivery left {}.", dates::near_moment(at, now)),
                 None if board.totals.queues.is_empty() => "Nothing waits. Nothing has been delivered yet.".to_owned(),

@@ -7,12 +7,16 @@ use std::process::{Command, Stdio};
 
 use onward_core::audit::AuditRow;
 use onward_core::store::Checkup;
+use uuid::Uuid;
 
 use super::*;
+use crate::contract::erasing::{confirm, request};
 use crate::sealing::{KeyEncryption, KeyRing};
 
 /// Set in the child: the folder of the store.
 pub(super) const FOLDER: &str = "ONWARD_TEST_INJECTED";
+/// Set in the child: it erases somebody, and takes one more message afterwards.
+const ERASES: &str = "ONWARD_TEST_ERASES";
 /// Set: every call is made to fail, and not one of a few.
 pub(super) const EVERY: &str = "ONWARD_INJECT_EVERY_CALL";
 /// Messages of a short run.
@@ -49,6 +53,14 @@ async fn child() {
             println!("\nacknowledged {id}");
         }
     }
+    if std::env::var_os(ERASES).is_some() {
+        let (store, id): (Shared, _) = (Arc::new(store), Uuid::new_v4());
+        let asked = store.request_erasure(&patient(0), request(id), vec![row(AuditWord::Erase)]).await;
+        assert_eq!(asked, Ok(true));
+        confirm(&store, id, "Bea").await;
+        assert_eq!(store.accept(acceptance(MESSAGES)).await, Ok(Accepted::New));
+        return;
+    }
     for lease in store.claim(Claim::due(at(0), at(30), MESSAGES)).await.unwrap_or_default() {
         let (delivery, transfer) = (lease.delivery.id, lease.delivery.transfer);
         let outcome = AttemptOutcome::Sent { state: DeliveryState::AwaitingCollection, reference: None };
@@ -70,6 +82,11 @@ struct Run {
 }
 
 fn run(folder: &Path, inject: Option<&str>) -> Run {
+    run_with(folder, inject, None)
+}
+
+/// The same with this variable set.
+fn run_with(folder: &Path, inject: Option<&str>, set: Option<&str>) -> Run {
     let trace = folder.join("trace");
     let mut command = Command::new("strace");
     command.args(["-f", "-y", "-qq", "-e", &format!("trace={}", CALLS.join(",")), "-P"]);
@@ -82,6 +99,7 @@ fn run(folder: &Path, inject: Option<&str>) -> Run {
         .arg(std::env::current_exe().expect("this program"))
         .args(child_arguments())
         .env(FOLDER, folder)
+        .envs(set.map(|name| (name, "1")))
         .stderr(Stdio::null())
         .output()
         .expect("strace runs");
@@ -203,4 +221,22 @@ async fn faults_001_002_005_006_007_no_call_that_fails_loses_what_was_acknowledg
         }
     }
     assert!(disturbed > 5, "faults were felt: {disturbed}");
+}
+
+/// An erasure carries the log over and cuts it, on a connection of its own. Where a sync of that fails, nothing goes on: the next one would
+/// tell of success.
+#[tokio::test]
+async fn fault_006_a_sync_that_fails_while_the_log_is_cut_is_the_last() {
+    if !can_watch() {
+        return;
+    }
+    let before = run(folder().path(), None).calls["fsync"];
+    let all = run_with(folder().path(), None, Some(ERASES)).calls["fsync"];
+    assert!(all > before + 2, "the request, the erasure, the log and its end, and a message: {before} of {all}");
+    for when in before..=all {
+        let inject = format!("fsync:error=EIO:when={when}");
+        let place = folder();
+        let Run { afterwards, .. } = run_with(place.path(), Some(&inject), Some(ERASES));
+        assert_eq!(afterwards, 0, "{inject}: nothing is written or synced after a sync that failed");
+    }
 }

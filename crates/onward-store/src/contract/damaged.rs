@@ -1,0 +1,123 @@
+//! What an engine does with rows that are not what was written: each test damages some behind the store's back.
+
+use onward_core::audit::{AuditRow, AuditWord};
+use onward_core::directory::Endpoint;
+use onward_core::state::DeliveryState;
+use onward_core::store::{Accepted, Claim, DeliveryQuery, Listed, NewHold, Parked, Parking, StuckQuery, Transition};
+use onward_core::{DeliveryId, TransferId};
+use uuid::Uuid;
+
+use super::delivering::change;
+use super::lifecycle::with_its_row;
+use super::{Shared, accept_new, acceptance, at, hold, log, ods, row};
+
+/// The database of a store, reached beside it. What is run is the same on every engine.
+pub(crate) trait Damage {
+    /// Runs a statement, as a failing disk or a curious operator would.
+    fn damage(&self, sql: &str);
+}
+
+/// Which rules `fsck` finds broken.
+async fn broken(store: &Shared) -> Vec<&'static str> {
+    store.checkup().await.expect("readable").flaws.into_iter().map(|flaw| flaw.rule).collect()
+}
+
+pub(crate) async fn what_cannot_be_read_is_parked_with_its_audit_and_makes_no_attempt(
+    store: Shared,
+    database: &impl Damage,
+) {
+    let push = |n: u32| {
+        let mut message = with_its_row(acceptance(n));
+        message.deliveries[0].endpoint = Endpoint::Https { url: "https://practice.example/in".to_owned() };
+        message
+    };
+    let mut ids: Vec<(TransferId, DeliveryId)> = Vec::new();
+    for n in 0..4 {
+        let message = push(n);
+        ids.push((message.transfer.id, accept_new(&store, message).await));
+    }
+    let [workflow, endpoint, body, healthy] = [ids[0], ids[1], ids[2], ids[3]];
+    database.damage(&format!("UPDATE deliveries SET workflow = '' WHERE id = '{}'", workflow.1));
+    database.damage(&format!("UPDATE deliveries SET endpoint = 'secret-word' WHERE id = '{}'", endpoint.1));
+    let other = format!("SELECT body FROM rendition_bodies WHERE delivery = '{}'", healthy.1);
+    database.damage(&format!("UPDATE rendition_bodies SET body = ({other}) WHERE delivery = '{}'", body.1));
+    let rule = |parked: &Parked| {
+        let (transfer, delivery) = (parked.transfer, Some(parked.delivery));
+        vec![AuditRow { transfer, delivery, success: false, ..row(AuditWord::DeliveryFailed) }]
+    };
+    let before = log(&store).await.len();
+    let claim = Claim { parking: Parking::new(rule), ..Claim::due(at(0), at(30), 10) };
+    let leases = store.claim(claim).await.expect("claimable");
+    assert_eq!(leases.iter().map(|lease| lease.delivery.id).collect::<Vec<_>>(), [healthy.1]);
+    let told: Vec<_> = log(&store).await.split_off(before).into_iter().map(|entry| entry.columns.delivery).collect();
+    assert_eq!(told, [workflow, endpoint, body].map(|(_, copy)| Some(copy.to_string())));
+    let size = store.audit_size().await.expect("readable");
+    for who in ["RXH", "VM1AB"] {
+        let changed = store.changed_tasks(&ods(who), before as u64, size).await.expect("readable");
+        for (transfer, copy) in [workflow, endpoint, body] {
+            assert!(changed.contains(&(transfer, Some(copy))), "{who} is called for it");
+        }
+    }
+    for (copy, place) in [(workflow.1, "deliveries.workflow"), (body.1, "rendition_bodies.body")] {
+        let copy = store.delivery(copy).await.expect("readable").expect("there");
+        let reason = format!("unreadable in the store: {place}");
+        assert_eq!((copy.state, copy.reason, copy.attempts), (DeliveryState::Failed, Some(reason), 0));
+    }
+    assert_eq!(broken(&store).await, [""; 0]);
+}
+
+/// What a list holds, and what it could not read.
+fn listed<T>(list: Listed<T>, id: impl Fn(&T) -> Uuid) -> (Vec<Uuid>, Vec<String>) {
+    let damaged = list.damaged.iter().map(ToString::to_string).collect();
+    (list.rows.iter().map(id).collect(), damaged)
+}
+
+pub(crate) async fn a_list_goes_on_without_what_cannot_be_read_and_says_so(store: Shared, database: &impl Damage) {
+    let mut copies = Vec::new();
+    for n in 0..4 {
+        let mut message = with_its_row(acceptance(n));
+        message.transfer.received = at(i64::from(n));
+        let copy = accept_new(&store, message).await;
+        let failed = Transition { reason: Some("410".to_owned()), ..change(copy, 1, DeliveryState::Failed) };
+        assert_eq!(store.transition(failed).await, Ok(true));
+        copies.push(copy.0);
+    }
+    let mut holds = Vec::new();
+    for n in 4..7 {
+        let mut message = with_its_row(acceptance(n));
+        message.hold = Some(NewHold { due: at(i64::from(n)), ..hold() });
+        holds.extend(message.hold.as_ref().map(|hold| hold.id.0));
+        message.deliveries.clear();
+        assert_eq!(store.accept(message).await, Ok(Accepted::New));
+    }
+    // A value of the row itself, and the key under which values of it lie.
+    let key = |whose: &str, id: Uuid| {
+        let transfer =
+            format!("SELECT t.patient FROM transfers t JOIN {whose} x ON x.transfer = t.id WHERE x.id = '{id}'");
+        let another = "SELECT wrapped FROM data_keys WHERE kind = 'gateway'";
+        format!("UPDATE data_keys SET wrapped = ({another}) WHERE patient = ({transfer})")
+    };
+    database.damage(&format!("UPDATE deliveries SET endpoint = 'secret-word' WHERE id = '{}'", copies[0]));
+    database.damage(&key("deliveries", copies[2]));
+    database.damage(&format!("UPDATE holds SET due = 9223372036854775807 WHERE id = '{}'", holds[0]));
+    database.damage(&key("holds", holds[1]));
+
+    let damaged = |id: Uuid, place: &str| format!("{id} ({place})");
+    let bad = vec![damaged(copies[0], "deliveries.endpoint"), damaged(copies[2], "data_keys.wrapped")];
+    let good = vec![copies[1], copies[3]];
+    let dead = DeliveryQuery { dead: true, limit: 10, ..DeliveryQuery::default() };
+    let found = store.deliveries(dead).await.expect("readable");
+    assert_eq!(listed(found, |copy| copy.id.0), (good.clone(), bad.clone()));
+    let stuck = store.stuck(StuckQuery { limit: 10, ..StuckQuery::default() }).await.expect("readable");
+    assert_eq!(listed(stuck, |stuck| stuck.copy.id.0), (good, bad));
+    let (held, mut unread) = listed(store.holds().await.expect("readable"), |held| held.hold.id.0);
+    assert_eq!(held, [holds[2]]);
+    let mut expected = vec![damaged(holds[0], "holds.due"), damaged(holds[1], "data_keys.wrapped")];
+    expected.sort();
+    unread.sort();
+    assert_eq!(unread, expected);
+    // Of the counts, the group whose recipient nobody can read is left out.
+    database.damage(&format!("UPDATE deliveries SET recipient = '' WHERE id = '{}'", copies[3]));
+    let counted = store.backlog().await.expect("readable");
+    assert_eq!(counted.iter().map(|group| group.count).collect::<Vec<_>>(), [3]);
+}
