@@ -16,7 +16,7 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use onward_core::directory::Endpoint;
 use onward_core::state::TransportKind;
-use onward_core::transport::{Mailbox, Mailboxes, MeshMessage, Outbound, SendError, Sent, Transport};
+use onward_core::transport::{LISTED_AT_ONCE, Mailbox, Mailboxes, MeshMessage, Outbound, SendError, Sent, Transport};
 use onward_core::{Clock, MeshMailboxId, OdsCode, WorkflowId};
 use serde::Deserialize;
 use url::Url;
@@ -30,8 +30,6 @@ const ACCEPT: &str = "application/vnd.mesh.v2+json";
 const HANDSHAKE_EVERY: SignedDuration = SignedDuration::from_hours(23);
 /// Largest JSON answer, bytes: 500 identifiers are about 30 kB.
 const JSON_BYTES_MAX: usize = 1024 * 1024;
-/// Identifiers per page of a listing (`mesh-api.yaml`, Check an inbox).
-const LIST_MAX: &str = "500";
 /// Pages of one listing.
 const PAGES_MAX: usize = 20;
 /// Neutral: the subject is shown in mailbox lists and logs.
@@ -322,7 +320,7 @@ impl Mailbox for MeshClient {
         let (mut ids, mut from) = (Vec::new(), None::<(String, String)>);
         for _ in 0..PAGES_MAX {
             let mut url = self.url(&["inbox"]);
-            url.query_pairs_mut().append_pair("max_results", LIST_MAX).extend_pairs(&from);
+            url.query_pairs_mut().append_pair("max_results", &LISTED_AT_ONCE.to_string()).extend_pairs(&from);
             let answer = self.get(url.clone()).await?;
             if answer.status() != StatusCode::OK {
                 return Err(self.repeatable_refusal("the inbox listing", answer).await);

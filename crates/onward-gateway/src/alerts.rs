@@ -527,7 +527,9 @@ fn subject(kind: AlertKind) -> &'static str {
         AlertKind::AcknowledgementMissing => "A discharge has not been acknowledged",
         AlertKind::SubscriptionFailed => "A system is not called any more when something comes",
         AlertKind::BackgroundFallen => "Background work of the gateway falls again and again",
-        AlertKind::MailboxUnreadable => "Our MESH mailbox cannot be read, or has a message that cannot be collected",
+        AlertKind::MailboxUnreadable => {
+            "Our MESH mailbox cannot be read, has a message that cannot be collected, or one whose sender hears nothing of a refusal"
+        }
         AlertKind::OrganisationClosed => "An organisation of the directory has closed, and nothing new is sent there",
         AlertKind::MailboxChanged => "MESH lists another mailbox for an organisation than the directory has",
     }

@@ -281,7 +281,7 @@ impl Gateway {
         self.journal.row(&entry)
     }
 
-    fn transport(&self, kind: TransportKind) -> Option<&Arc<dyn Transport>> {
+    pub(crate) fn transport(&self, kind: TransportKind) -> Option<&Arc<dyn Transport>> {
         self.transports.iter().find(|transport| transport.kind() == kind)
     }
 }
