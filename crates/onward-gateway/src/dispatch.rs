@@ -140,7 +140,9 @@ impl Gateway {
         };
         match self.transport(record.endpoint.kind()) {
             Some(transport) => match transport.send(&outbound).await {
-                Ok(Sent::Answered(answer)) => answered::understood(record.correlation_id.as_deref(), &answer),
+                Ok(Sent::Answered(answer)) => {
+                    answered::understood(record.correlation_id.as_deref(), lease.attempt, &answer)
+                }
                 sent => sent,
             },
             None => Err(SendError::Permanent {
