@@ -163,8 +163,13 @@ async fn a_refused_message_gets_one_negative_answer_and_only_when_one_was_asked_
     let asked = fresh(message::EDISCHARGE_ITK3);
     let unasked = silent(&asked);
     assert_ne!(asked, unasked, "the fixture has the flags");
-    bench.arrives(data(STRANGER, "TOC_FHIR_IP_DISCH", unasked)).await;
-    assert!(bench.mesh.sent.lock().expect("whole").is_empty(), "fire and forget");
+    bench
+        .stays(
+            data(STRANGER, "TOC_FHIR_IP_DISCH", unasked),
+            "its sender is not told so: it asks for no acknowledgement",
+        )
+        .await;
+    assert!(bench.mesh.sent.lock().expect("whole").is_empty(), "fire and forget, so that a person must tell them");
     bench.arrives(data(STRANGER, "TOC_FHIR_IP_DISCH", asked)).await;
     bench.arrives(data(STRANGER, "TOC_FHIR_IP_DISCH", "not FHIR".to_owned())).await;
     let sent = bench.mesh.sent.lock().expect("whole");

@@ -112,6 +112,28 @@ async fn an_attempt_that_ends_too_late_is_told_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_machine_that_slept_after_it_claimed_a_copy_does_not_send_it() {
+    let bench = Bench::at("2026-11-13T09:00:00Z").await;
+    let transfer = bench.accept().await;
+    bench.clock.sleep_once_beside(LEASE);
+    bench.gateway.dispatch_due().await.expect("the store is well");
+    assert!(bench.partner.came.lock().expect("whole").is_empty(), "by now somebody may have taken it back");
+    let waiting = copies(bench.gateway.store().as_ref(), transfer).await;
+    assert_eq!(
+        in_state(&waiting, DeliveryState::Queued),
+        2,
+        "the pharmacy's; from the inboxes nothing leaves by itself"
+    );
+    let why = waiting.iter().filter_map(|copy| copy.reason.as_deref()).collect::<Vec<_>>();
+    assert!(why.len() == 2 && why.iter().all(|why| why.contains("nothing of it has left")), "{why:?}");
+    let entries = bench.gateway.store().audit_entries(0, 1_000).await.expect("readable");
+    let words: Vec<_> = entries.iter().map(|entry| entry.columns.word.as_str()).collect();
+    assert_eq!(words.iter().filter(|word| **word == "attempt-failed").count(), 2, "{words:?}");
+    bench.gateway.dispatch_due().await.expect("the store is well");
+    assert_eq!(bench.partner.came.lock().expect("whole").len(), 2, "they are claimed anew");
+}
+
+#[tokio::test]
 async fn a_fault_of_ours_in_one_attempt_is_that_copys_alone() {
     let bench = Bench::at("2026-11-13T09:00:00Z").await;
     *bench.partner.panics_for.lock().expect("whole") = Some(RecipientKind::PharmacyReferral);

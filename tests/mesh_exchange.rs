@@ -219,7 +219,7 @@ async fn what_is_not_taken_in_is_answered_with_its_code_and_leaves_the_mailbox()
     assert!(!unasked.contains("<valueBoolean value=\"true\"/>"));
     let good = fresh(message::EDISCHARGE_ITK3);
     let mut sent = Vec::new();
-    for body in [&without_flag, &invalid, &unasked, &foreign, "<Bundle xmlns=\"http://hl7.org/fhir\"><cut"] {
+    for body in [&without_flag, &invalid, &foreign, "<Bundle xmlns=\"http://hl7.org/fhir\"><cut"] {
         sent.push((HOSPITAL_MAILBOX, exchange.hospital_sends(body).await));
     }
     // A good message from a mailbox that belongs to no registered sender.
@@ -229,6 +229,14 @@ async fn what_is_not_taken_in_is_answered_with_its_code_and_leaves_the_mailbox()
     for (mailbox, id) in &sent {
         assert_eq!(exchange.mesh_status(mailbox, id).await, "acknowledged", "a refusal does not stay in the mailbox");
     }
+
+    // Whoever wants no answer hears from MESH that nobody has it, and operations before that.
+    let unasked = exchange.hospital_sends(&unasked).await;
+    eventually("it is in the log", async || {
+        exchange.audit().await.contains("its sender is not told so: it asks for no acknowledgement").then_some(())
+    })
+    .await;
+    assert_eq!(exchange.sandbox.mailbox(GATEWAY_MAILBOX).list().await.expect("listed"), [unasked]);
 
     let responses = exchange.sandbox.collect(HOSPITAL_MAILBOX).await;
     let mut expected = vec![
@@ -440,7 +448,10 @@ async fn a_message_that_comes_again_changes_nothing() {
     let copies = exchange.copies().await;
     assert_eq!(copies.len(), 6, "five copies and one response");
     assert!(copies.iter().all(|copy| copy.transfer == copies[0].transfer));
-    assert_eq!(all_told(&exchange.sandbox.collect(HOSPITAL_MAILBOX).await), [(header_id(&body), 20013)]);
+    let answers = exchange.sandbox.collect(HOSPITAL_MAILBOX).await;
+    let first = (header_id(&body), 20013);
+    assert_eq!(all_told(&answers), [first.clone(), first], "each is answered, and the same");
+    assert_eq!(answers[0].local_id, answers[1].local_id, "under one identifier");
     assert_eq!(exchange.sandbox.collect(PRACTICE_MAILBOX).await.len(), 1, "the practice is not asked twice");
 
     // The same identifier on other content is a fault, and is told.

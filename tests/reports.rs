@@ -1,10 +1,13 @@
 //! Reports that come by MESH: which copy they are about, what they say, and what cannot be collected.
 
+use onward_core::audit::Agent;
 use onward_core::cause::Cause;
 use onward_core::state::DeliveryState;
-use onward_core::store::{AttemptEnd, AttemptOutcome, Claim};
+use onward_core::store::alerts::{AlertKind, Concern};
+use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, DeliveryQuery, Resend};
 use onward_core::transport::{MeshMessage, SendError, Sent};
 use onward_core::{Clock as _, SystemClock};
+use onward_gateway::holds::Decider;
 use onward_tests::message::{self, fresh};
 
 use crate::answers::bench::{Bench, HOSPITAL, PRACTICE, correlation, data, report};
@@ -134,4 +137,93 @@ async fn a_report_that_changes_nothing_is_in_the_log() {
     bench.answers(PRACTICE, &correlation(&copy), 30019).await;
     bench.arrives(report(None, Some(copy.id.to_string()))).await;
     assert!(bench.audited("came when the copy was already accepted").await);
+}
+
+/// A discharge that is refused.
+fn refused() -> String {
+    fresh(message::EDISCHARGE_ITK3).replace("9990000018", "9990000019")
+}
+
+/// Its mailbox has no workflow for acknowledgements: the hospital would go on as if the discharge had arrived.
+#[tokio::test]
+async fn a_refusal_that_cannot_be_told_leaves_the_message_in_the_mailbox() {
+    let bench = Bench::new().await;
+    let no_workflow = SendError::Permanent { reason: "MESH answered the message with 417, code EPL-151".to_owned() };
+    bench.mesh.sends.lock().expect("whole").push_back(Err(no_workflow));
+    let message = data(HOSPITAL, "TOC_FHIR_IP_DISCH", refused());
+    let why = "it is refused (20009), and its sender is not told so: MESH answered the message with 417, code EPL-151";
+    bench.stays(message, why).await;
+    bench.arrives(data(HOSPITAL, "TOC_FHIR_IP_DISCH", refused())).await;
+    assert_eq!(bench.gateway.mailbox_standing().map(|standing| standing.staying), Some(0), "that one was told");
+}
+
+/// Nobody collects the refusal: the report about it is the last that anybody hears of the discharge.
+#[tokio::test]
+async fn a_report_about_a_refusal_stays_and_leads_to_the_message() {
+    let bench = Bench::new().await;
+    let message = data(HOSPITAL, "TOC_FHIR_IP_DISCH", refused());
+    bench.arrives(message.clone()).await;
+    let answer = bench.mesh.sent.lock().expect("whole").pop().expect("a refusal").delivery;
+    assert!(bench.audited(&format!("as {answer} (MESH message {})", message.id)).await);
+    let uncollected = MeshMessage {
+        workflow: "TOC_FHIR_IP_DISCH_ACK".to_owned(),
+        ..report(Some("M-1".to_owned()), Some(answer.to_string()))
+    };
+    bench
+        .stays(
+            uncollected,
+            "nobody collected it from the recipient's mailbox within five days: ring the recipient, then send it again",
+        )
+        .await;
+    assert!(bench.audited(&format!("somebody whose message was refused has not had our answer {answer}")).await);
+}
+
+#[tokio::test]
+async fn a_response_that_nobody_collects_is_a_persons_task_and_can_be_sent_again() {
+    let bench = Bench::new().await;
+    let transfer = bench.accept().await;
+    while bench.gateway.dispatch_due().await.expect("sent") > 0 {}
+    let response = bench.response(transfer).await;
+    assert_eq!(response.state, DeliveryState::Completed);
+    let ack = "TOC_FHIR_IP_DISCH_ACK".to_owned();
+    bench.arrives(MeshMessage { workflow: ack.clone(), ..report(response.reference.clone(), None) }).await;
+    let now = bench.response(transfer).await;
+    assert_eq!((now.state, now.code.as_deref()), (DeliveryState::Failed, Some("14")));
+    let deadlines = bench.gateway.settings().alerts.deadlines;
+    let concerns = bench.gateway.store().concerns(SystemClock.now(), deadlines).await.expect("readable");
+    let is_told =
+        |concern: &Concern| concern.kind == AlertKind::DeliveryFailed && concern.delivery == Some(response.id);
+    assert!(concerns.iter().any(is_told), "{concerns:?}");
+    let why =
+        Decider { agent: Agent::gateway(), by: "Ada Wells", reason: "they look now", act: true, request_id: None };
+    assert_eq!(bench.gateway.resend(response.id, Resend::Retry, &why).await, Ok(true));
+    while bench.gateway.dispatch_due().await.expect("sent") > 0 {}
+    assert_eq!(bench.response(transfer).await.state, DeliveryState::Completed);
+    // A report about the earlier one that comes late is none about a refusal.
+    bench
+        .arrives(MeshMessage { workflow: ack, ..report(Some("M-earlier".to_owned()), Some(response.id.to_string())) })
+        .await;
+    assert_eq!(bench.response(transfer).await.state, DeliveryState::Completed);
+}
+
+#[tokio::test]
+async fn a_message_that_comes_again_is_answered_again_and_a_loop_is_no_storm() {
+    let bench = Bench::new().await;
+    let body = fresh(message::EDISCHARGE_ITK3);
+    let comes = async || bench.arrives(data(HOSPITAL, "TOC_FHIR_IP_DISCH", body.clone())).await;
+    comes().await;
+    // Before the first answer has left, it is the answer to both.
+    comes().await;
+    assert_eq!(bench.hospital_hears().await.into_iter().collect::<Vec<_>>(), [20013]);
+    let mut answers = 0;
+    for _ in 0..20 {
+        comes().await;
+        let heard = bench.hospital_hears().await;
+        assert!(heard.iter().all(|code| *code == 20013), "the first answer: {heard:?}");
+        answers += heard.len();
+    }
+    assert_eq!(answers, 4, "and a person reads in the log that it comes again and again");
+    assert!(bench.audited("the sender sent its message again").await);
+    let copies = bench.gateway.store().deliveries(DeliveryQuery { limit: 200, ..DeliveryQuery::default() }).await;
+    assert_eq!(copies.expect("readable").len(), 5, "nobody gets a second copy");
 }

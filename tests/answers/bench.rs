@@ -248,6 +248,24 @@ impl Bench {
         assert!(self.mesh.waiting.lock().expect("whole").is_empty(), "what was dealt with is acknowledged");
     }
 
+    /// It comes, and is left in the mailbox for whoever is to act, with these words in the log.
+    pub(crate) async fn stays(&self, message: MeshMessage, why: &str) {
+        let before = self.gateway.store().audit_size().await.expect("readable");
+        let told = format!("{why} (MESH message {})", message.id);
+        self.mesh.waiting.lock().expect("whole").push(message);
+        self.gateway.poll_mailbox(self.mesh.as_ref()).await.expect("polled");
+        balp::judge(self.gateway.store().as_ref(), before).await;
+        assert_eq!(self.gateway.mailbox_standing().map(|standing| standing.staying), Some(1), "{why}");
+        assert!(self.audited(&told).await, "{told}");
+        assert_eq!(self.mesh.waiting.lock().expect("whole").drain(..).count(), 1, "it is not acknowledged");
+    }
+
+    /// What the hospital is answered about a transfer.
+    pub(crate) async fn response(&self, transfer: TransferId) -> DeliveryRecord {
+        let record = self.gateway.store().transfer(transfer).await.expect("readable").expect("there");
+        record.deliveries.into_iter().find(|copy| copy.kind == RecipientKind::Sender).expect("a response")
+    }
+
     pub(crate) async fn answers(&self, from: &str, original: &str, code: u32) {
         self.arrives(data(from, "GPCONNECT_SEND_DOCUMENT_ACK", response(original, code))).await;
     }

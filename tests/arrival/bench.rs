@@ -28,6 +28,8 @@ pub(crate) struct Turned {
     pub(crate) now: Mutex<Timestamp>,
     /// Whoever asks next from another thread than this finds it broken.
     pub(crate) breaks_beside: Mutex<Option<ThreadId>>,
+    /// After such an answer it jumps so many seconds.
+    pub(crate) sleeps_beside: Mutex<Option<(ThreadId, i64)>>,
 }
 
 impl Turned {
@@ -39,6 +41,11 @@ impl Turned {
     pub(crate) fn break_once_beside(&self) {
         *self.breaks_beside.lock().expect("whole") = Some(std::thread::current().id());
     }
+
+    /// The machine sleeps so long, once, when somebody has asked from another thread: while the embedded store writes.
+    pub(crate) fn sleep_once_beside(&self, seconds: i64) {
+        *self.sleeps_beside.lock().expect("whole") = Some((std::thread::current().id(), seconds));
+    }
 }
 
 impl Clock for Turned {
@@ -46,7 +53,11 @@ impl Clock for Turned {
         let here = std::thread::current().id();
         let broken = self.breaks_beside.lock().expect("whole").take_if(|own| *own != here);
         assert_eq!(broken, None, "a fault of the program");
-        *self.now.lock().expect("whole")
+        let now = *self.now.lock().expect("whole");
+        if let Some((_, seconds)) = self.sleeps_beside.lock().expect("whole").take_if(|(own, _)| *own != here) {
+            self.later(seconds);
+        }
+        now
     }
 }
 
@@ -178,7 +189,11 @@ impl Bench {
         onward_server::store_keys::add_key(&folder.path().join("store.key"), SystemClock.now()).expect("a key");
         let mut config = load(&file);
         config.alerts.tell_homes = tell_homes;
-        let clock = Arc::new(Turned { now: Mutex::new(at(now)), breaks_beside: Mutex::default() });
+        let clock = Arc::new(Turned {
+            now: Mutex::new(at(now)),
+            breaks_beside: Mutex::default(),
+            sleeps_beside: Mutex::default(),
+        });
         let (letters, partner) = (Arc::new(Letters::default()), Arc::new(Partner::default()));
         let as_clock = || Arc::clone(&clock) as Arc<dyn Clock>;
         let gateway = Gateway::new(Parts {

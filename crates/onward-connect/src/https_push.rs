@@ -142,7 +142,7 @@ impl Transport for HttpsPush {
 #[async_trait]
 impl Hook for HttpsPush {
     /// R4 Subscription, rest-hook without payload: a POST with an empty body. What was said to one address is never said to
-    /// another.
+    /// another. Of the statuses 410 alone ends it, as of a webhook: any other may pass when a token, a route or a server is mended.
     async fn call(&self, call: &Call) -> Result<(), SendError> {
         let url = Url::parse(&call.address).map_err(|_| permanent("the subscription's address is not a URL"))?;
         let id = call.id.to_string();
@@ -164,7 +164,13 @@ impl Hook for HttpsPush {
             .send(Method::POST, url, headers, Bytes::new())
             .await
             .map_err(crate::http::HttpFault::of_repeatable)?;
-        outcome(&answer, self.clock.as_ref())?;
+        outcome(&answer, self.clock.as_ref()).map_err(|error| match error {
+            SendError::Permanent { reason } if answer.status() != StatusCode::GONE => {
+                let retry_after_seconds = answer.retry_after_seconds(self.clock.now());
+                SendError::Transient { reason, retry_after_seconds }
+            }
+            error => error,
+        })?;
         // Read, so that the connection can be used again; what it says changes nothing.
         let _ = answer.bytes().await;
         Ok(())
@@ -194,7 +200,9 @@ fn outcome(answer: &Answer, clock: &dyn Clock) -> Result<Sent, SendError> {
         StatusCode::OK | StatusCode::CREATED | StatusCode::NO_CONTENT => Ok(Sent::Received { reference }),
         status if status.is_success() => Ok(Sent::HandedOver { reference }),
         StatusCode::CONFLICT if answer.header(ONWARD_DUPLICATE) == Some("true") => Ok(Sent::Received { reference }),
-        StatusCode::TOO_MANY_REQUESTS
+        // Else, by the Idempotency-Key draft, the first request under the key is still being processed: ours, which we gave up waiting for.
+        StatusCode::CONFLICT
+        | StatusCode::TOO_MANY_REQUESTS
         | StatusCode::SERVICE_UNAVAILABLE
         | StatusCode::REQUEST_TIMEOUT
         | StatusCode::TOO_EARLY => Err(SendError::Transient {
@@ -347,8 +355,8 @@ mod tests {
         let again = answered(Reply::new("409 Conflict", &["Onward-Duplicate: true"], b"")).await;
         assert_eq!(again, Ok(Sent::Received { reference: None }));
         for status in [
-            "301 x", "302 x", "303 x", "307 x", "308 x", "400 x", "401 x", "403 x", "404 x", "409 x", "410 x", "413 x",
-            "415 x", "422 x",
+            "301 x", "302 x", "303 x", "307 x", "308 x", "400 x", "401 x", "403 x", "404 x", "410 x", "413 x", "415 x",
+            "422 x",
         ] {
             let sent = answered(Reply::new(status, &["Location: http://127.0.0.1:9/inside"], b"")).await;
             assert!(matches!(sent, Err(SendError::Permanent { .. })), "{status}: {sent:?}");
@@ -362,6 +370,8 @@ mod tests {
             ("503 x", vec!["Retry-After: Thu, 01 Jan 1970 00:00:00 GMT"], Some(0)),
             ("503 x", vec!["Retry-After: never"], None),
             ("408 x", vec![], None),
+            ("409 x", vec!["Retry-After: 5"], Some(5)),
+            ("409 x", vec!["Onward-Duplicate: false"], None),
         ] {
             match answered(Reply::new(status, &headers, b"")).await {
                 Err(SendError::Transient { retry_after_seconds, .. }) => assert_eq!(retry_after_seconds, expected),
@@ -396,6 +406,50 @@ mod tests {
             assert_eq!(seen.line, "POST /fhir/R4/$process-message HTTP/1.1");
             assert_eq!(seen.header("accept"), Some("application/fhir+json"));
         }
+    }
+
+    #[tokio::test]
+    async fn only_410_ends_a_subscription_by_its_status() {
+        for (status, ends) in [
+            ("301 x", false),
+            ("302 x", false),
+            ("401 x", false),
+            ("403 x", false),
+            ("404 x", false),
+            ("409 x", false),
+            ("422 x", false),
+            ("429 x", false),
+            ("500 x", false),
+            ("410 x", true),
+        ] {
+            let partner = Partner::start(vec![Reply::new(status, &["Retry-After: 7", "Location: /x"], b"")]).await;
+            let call = Call {
+                id: uuid::Uuid::from_u128(1),
+                subscription: uuid::Uuid::from_u128(2),
+                attempt: 1,
+                address: partner.url("/hook").to_string(),
+                link: "https://gateway.example/fhir/R4/Task?owner=VMH01".to_owned(),
+            };
+            let called = push(&partner.config(), HttpsPushConfig::default()).call(&call).await;
+            match called {
+                Err(SendError::Permanent { reason }) if ends => assert!(reason.contains("410"), "{reason}"),
+                Err(SendError::Transient { retry_after_seconds, .. }) if !ends => {
+                    assert_eq!(retry_after_seconds, Some(7), "{status}");
+                }
+                Err(SendError::Unknown { .. }) if status == "500 x" => {}
+                other => panic!("{status}: {other:?}"),
+            }
+            assert_eq!(partner.seen().len(), 1, "nothing follows");
+        }
+        let elsewhere = Call {
+            id: uuid::Uuid::from_u128(1),
+            subscription: uuid::Uuid::from_u128(2),
+            attempt: 1,
+            address: "https://unlisted.example/".to_owned(),
+            link: "https://gateway.example/fhir/R4/Task?owner=VMH01".to_owned(),
+        };
+        let called = push(&loopback_config(), HttpsPushConfig::default()).call(&elsewhere).await;
+        assert!(matches!(called, Err(SendError::Permanent { .. })), "the egress rules forbid it: {called:?}");
     }
 
     #[tokio::test]

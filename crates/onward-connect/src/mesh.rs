@@ -16,7 +16,7 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use onward_core::directory::Endpoint;
 use onward_core::state::TransportKind;
-use onward_core::transport::{Mailbox, Mailboxes, MeshMessage, Outbound, SendError, Sent, Transport};
+use onward_core::transport::{LISTED_AT_ONCE, Mailbox, Mailboxes, MeshMessage, Outbound, SendError, Sent, Transport};
 use onward_core::{Clock, MeshMailboxId, OdsCode, WorkflowId};
 use serde::Deserialize;
 use url::Url;
@@ -30,8 +30,6 @@ const ACCEPT: &str = "application/vnd.mesh.v2+json";
 const HANDSHAKE_EVERY: SignedDuration = SignedDuration::from_hours(23);
 /// Largest JSON answer, bytes: 500 identifiers are about 30 kB.
 const JSON_BYTES_MAX: usize = 1024 * 1024;
-/// Identifiers per page of a listing (`mesh-api.yaml`, Check an inbox).
-const LIST_MAX: &str = "500";
 /// Pages of one listing.
 const PAGES_MAX: usize = 20;
 /// Neutral: the subject is shown in mailbox lists and logs.
@@ -152,21 +150,30 @@ impl MeshClient {
     /// last one is 23 hours old.
     ///
     /// # Errors
-    /// Permanent when the credentials are refused.
+    /// Always transient: what MESH holds against this gateway is none of the copies', and is mended for all of them.
     pub async fn handshake(&self) -> Result<(), SendError> {
+        self.shake_hands().await.map_err(|error| match error {
+            SendError::Transient { .. } => error,
+            SendError::Permanent { reason } | SendError::Unknown { reason } => {
+                SendError::Transient { reason, retry_after_seconds: None }
+            }
+        })
+    }
+
+    async fn shake_hands(&self) -> Result<(), SendError> {
         let mut headers = self.headers();
         headers.insert("mex-clientversion", HeaderValue::from_static(concat!("Onward==", env!("CARGO_PKG_VERSION"))));
         headers.insert("mex-osname", HeaderValue::from_static(std::env::consts::OS));
         // The version of the operating system helps nobody but an attacker who reads the exchange's logs.
         headers.insert("mex-osversion", HeaderValue::from_static("not-told"));
         headers.insert("mex-osarchitecture", HeaderValue::from_static(std::env::consts::ARCH));
-        let answer = self.call(Method::POST, &[], headers, Bytes::new()).await.map_err(HttpFault::of_repeatable)?;
+        let answer = self.call(Method::POST, &[], headers, Bytes::new()).await.map_err(of_repeatable)?;
         let status = answer.status();
         if !status.is_success() {
             return Err(self.repeatable_refusal("the handshake", answer).await);
         }
         // Spine has been seen to answer 200 with an error inside.
-        if let Some(code) = error_code(&answer.bytes_up_to(JSON_BYTES_MAX).await.map_err(HttpFault::of_repeatable)?) {
+        if let Some(code) = error_code(&answer.bytes_up_to(JSON_BYTES_MAX).await.map_err(of_repeatable)?) {
             return Err(permanent(&format!("MESH refused the handshake with code {code}")));
         }
         *self.shaken.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.now());
@@ -243,11 +250,11 @@ impl MeshClient {
     }
 
     async fn get(&self, url: Url) -> Result<Answer, SendError> {
-        self.http.send(Method::GET, url, self.headers(), Bytes::new()).await.map_err(HttpFault::of_repeatable)
+        self.http.send(Method::GET, url, self.headers(), Bytes::new()).await.map_err(of_repeatable)
     }
 
     async fn json<T: serde::de::DeserializeOwned>(&self, answer: Answer) -> Result<T, SendError> {
-        let body = answer.bytes_up_to(JSON_BYTES_MAX).await.map_err(HttpFault::of_repeatable)?;
+        let body = answer.bytes_up_to(JSON_BYTES_MAX).await.map_err(of_repeatable)?;
         serde_json::from_slice(&body).map_err(|_| permanent("MESH's answer is not its specification's JSON"))
     }
 
@@ -270,9 +277,13 @@ impl MeshClient {
             | StatusCode::REQUEST_TIMEOUT
             | StatusCode::TOO_EARLY => SendError::Transient { reason, retry_after_seconds },
             status if status.is_server_error() => SendError::Unknown { reason },
-            StatusCode::FORBIDDEN => permanent(&format!(
-                "{reason}: mailbox, password, shared key, certificate or clock is wrong, or the mailbox may not do this"
-            )),
+            // This gateway's own trouble, such as a password that was changed: every copy would fail by it within minutes.
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => SendError::Transient {
+                reason: format!(
+                    "{reason}: mailbox, password, shared key, certificate or clock is wrong, or the mailbox may not do this"
+                ),
+                retry_after_seconds,
+            },
             _ => {
                 let body = answer.bytes_up_to(JSON_BYTES_MAX).await.unwrap_or_default();
                 match error_code(&body).as_deref() {
@@ -322,7 +333,7 @@ impl Mailbox for MeshClient {
         let (mut ids, mut from) = (Vec::new(), None::<(String, String)>);
         for _ in 0..PAGES_MAX {
             let mut url = self.url(&["inbox"]);
-            url.query_pairs_mut().append_pair("max_results", LIST_MAX).extend_pairs(&from);
+            url.query_pairs_mut().append_pair("max_results", &LISTED_AT_ONCE.to_string()).extend_pairs(&from);
             let answer = self.get(url.clone()).await?;
             if answer.status() != StatusCode::OK {
                 return Err(self.repeatable_refusal("the inbox listing", answer).await);
@@ -363,8 +374,7 @@ impl Mailbox for MeshClient {
     async fn acknowledge(&self, id: &str) -> Result<(), SendError> {
         self.handshake_if_due().await?;
         let path = ["inbox", checked_message_id(id)?, "status", "acknowledged"];
-        let answer =
-            self.call(Method::PUT, &path, self.headers(), Bytes::new()).await.map_err(HttpFault::of_repeatable)?;
+        let answer = self.call(Method::PUT, &path, self.headers(), Bytes::new()).await.map_err(of_repeatable)?;
         match answer.status() {
             status if status.is_success() => Ok(()),
             _ => Err(self.repeatable_refusal("the acknowledgement", answer).await),
@@ -376,6 +386,25 @@ impl Mailbox for MeshClient {
 impl Mailboxes for MeshClient {
     async fn taking(&self, ods: &OdsCode, workflow: &WorkflowId) -> Result<Vec<MeshMailboxId>, SendError> {
         Ok(self.lookup(ods, workflow).await?.into_iter().map(|found| found.mailbox_id).collect())
+    }
+}
+
+/// What a fault means for a message that was being sent. That MESH and we do not trust one another, or that the egress rules have it not,
+/// concerns this gateway and no copy; of a partner it is different (trust.md, fault 28).
+fn of_send(fault: HttpFault) -> SendError {
+    match fault {
+        HttpFault::Trust(_) | HttpFault::Egress(_) => {
+            SendError::Transient { reason: fault.to_string(), retry_after_seconds: None }
+        }
+        fault => fault.of_send(),
+    }
+}
+
+/// The same for a call that can be repeated without harm.
+fn of_repeatable(fault: HttpFault) -> SendError {
+    match fault {
+        HttpFault::Trust(_) | HttpFault::Egress(_) => of_send(fault),
+        fault => fault.of_repeatable(),
     }
 }
 

@@ -159,7 +159,7 @@ impl Notifier for Webhook {
             StatusCode::GONE => Err(permanent("the receiver answered 410".to_owned())),
             status => Err(SendError::Transient {
                 reason: format!("the receiver answered {}", status.as_u16()),
-                retry_after_seconds: None,
+                retry_after_seconds: answer.retry_after_seconds(self.clock.now()),
             }),
         }
     }
@@ -226,7 +226,8 @@ mod tests {
     #[tokio::test]
     async fn an_alert_is_posted_signed_and_never_unsigned() {
         let replies = ["204 No Content", "500 Broken", "302 Found", "410 Gone"];
-        let receiver = Partner::start(replies.map(|status| Reply::new(status, &["location: /x"], b"")).to_vec()).await;
+        let headers = ["location: /x", "retry-after: 120"];
+        let receiver = Partner::start(replies.map(|status| Reply::new(status, &headers, b"")).to_vec()).await;
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("key");
         std::fs::write(&file, key_of_published().expose()).expect("written");
@@ -243,7 +244,9 @@ mod tests {
         for (status, lasting) in [("500", false), ("302", false), ("410", true)] {
             match webhook.tell(&telling).await {
                 Err(SendError::Permanent { reason }) if lasting => assert!(reason.contains(status), "{reason}"),
-                Err(SendError::Transient { reason, .. }) if !lasting => assert!(reason.contains(status), "{reason}"),
+                Err(SendError::Transient { reason, retry_after_seconds }) if !lasting => {
+                    assert!(reason.contains(status) && retry_after_seconds == Some(120), "{reason}");
+                }
                 other => panic!("{status}: {other:?}"),
             }
         }

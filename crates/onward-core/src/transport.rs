@@ -236,10 +236,13 @@ impl fmt::Debug for MeshMessage {
     }
 }
 
+/// So many identifiers MESH lists at once.
+pub const LISTED_AT_ONCE: usize = 500;
+
 /// Our own mailbox: what has come, and that it may go.
 #[async_trait]
 pub trait Mailbox: Send + Sync + 'static {
-    /// Identifiers of the messages that wait, oldest first.
+    /// Identifiers of the messages that wait, oldest first; where that are whole pages of [`LISTED_AT_ONCE`], there may be more.
     ///
     /// # Errors
     /// See [`SendError`].

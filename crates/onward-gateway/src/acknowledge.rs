@@ -220,7 +220,12 @@ impl Gateway {
                     continue;
                 }
             }
-            if record.state != DeliveryState::Sent {
+            // A response awaits nothing, and is completed by its hand-over; that it was handed over is all that is known.
+            let handed_over = match record.kind {
+                RecipientKind::Sender => DeliveryState::Completed,
+                _ => DeliveryState::Sent,
+            };
+            if record.state != handed_over {
                 tracing::warn!(delivery = %record.id, code, state = %record.state, "MESH could not deliver; nothing changed");
                 self.note_late(&record, &reason, Agent::named("mesh", None)).await?;
                 return Ok(Reported::Copy(record.id));

@@ -15,6 +15,7 @@ use futures_util::FutureExt as _;
 use jiff::SignedDuration;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::directory::{CareHome, Contact, DirectoryEntry};
+use onward_core::state::TransportKind;
 use onward_core::store::StoreError;
 use onward_core::store::alerts::{
     AlertKind, Channel, Concern, Contacted, Deadlines, DueNotification, NewAlert, NewNotification, NotificationEnd,
@@ -27,6 +28,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::Gateway;
+use crate::dispatch::retry_after;
 pub(crate) use lately::{AGAIN, Lately};
 
 /// How often it looks: a copy that failed for good is a person's within a minute.
@@ -40,7 +42,7 @@ const ONE_TELLING: Duration = Duration::from_secs(50);
 const BEGINS_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 /// Attempts to tell somebody, before others are told instead: a few minutes apart, so most of a day.
 const ATTEMPTS_MAX: u32 = 60;
-/// The longest wait between two of them, minutes.
+/// The longest wait between two of them that nobody asks for, minutes.
 const WAIT_MINUTES_MAX: u32 = 15;
 
 /// When a person must look, and whom that is told.
@@ -334,8 +336,8 @@ impl Gateway {
         match told {
             Ok(()) => (NotificationOutcome::Sent, format!("{what}told by {channel}")),
             Err(error @ (SendError::Transient { .. } | SendError::Unknown { .. })) if *attempt < ATTEMPTS_MAX => {
-                let wait = SignedDuration::from_mins(i64::from((*attempt).min(WAIT_MINUTES_MAX)));
-                let again = NotificationOutcome::Again(self.clock.now() + wait);
+                let asked = self.settings.schedule(TransportKind::Https).capped(retry_after(error));
+                let again = NotificationOutcome::Again(self.clock.now() + waits(*attempt, asked));
                 (again, format!("{what}not told by {channel} yet: {error}"))
             }
             Err(error) => {
@@ -484,6 +486,12 @@ async fn within(limit: Duration, telling: impl Future<Output = Result<(), SendEr
     tokio::time::timeout(limit, telling).await.unwrap_or_else(too_long)
 }
 
+/// Until the next attempt after this one, and as long as whoever is told asks for (`Retry-After`).
+fn waits(attempt: u32, asked: Option<SignedDuration>) -> SignedDuration {
+    let wait = SignedDuration::from_mins(i64::from(attempt.min(WAIT_MINUTES_MAX)));
+    wait.max(asked.unwrap_or_default())
+}
+
 fn notification(contacted: Contacted, channel: Channel, address: String) -> NewNotification {
     NewNotification { id: Uuid::new_v4(), contacted, channel, address }
 }
@@ -527,7 +535,9 @@ fn subject(kind: AlertKind) -> &'static str {
         AlertKind::AcknowledgementMissing => "A discharge has not been acknowledged",
         AlertKind::SubscriptionFailed => "A system is not called any more when something comes",
         AlertKind::BackgroundFallen => "Background work of the gateway falls again and again",
-        AlertKind::MailboxUnreadable => "Our MESH mailbox cannot be read, or has a message that cannot be collected",
+        AlertKind::MailboxUnreadable => {
+            "Our MESH mailbox cannot be read, has a message that cannot be collected, or one whose sender hears nothing of a refusal"
+        }
         AlertKind::OrganisationClosed => "An organisation of the directory has closed, and nothing new is sent there",
         AlertKind::MailboxChanged => "MESH lists another mailbox for an organisation than the directory has",
     }
@@ -536,6 +546,13 @@ fn subject(kind: AlertKind) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_asks_for_time_to_be_told_again_has_it() {
+        let minutes = |count| SignedDuration::from_mins(count);
+        assert_eq!([1, 15, 40].map(|attempt| waits(attempt, None)), [1, 15, 15].map(minutes));
+        assert_eq!([1, 15].map(|attempt| waits(attempt, Some(minutes(5)))), [5, 15].map(minutes));
+    }
 
     #[tokio::test]
     async fn a_telling_that_does_not_end_is_ended_and_may_have_been_taken() {

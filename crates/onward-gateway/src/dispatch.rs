@@ -3,6 +3,7 @@
 mod addressee;
 mod answered;
 mod giving_up;
+mod lasting;
 mod running;
 
 use std::sync::Arc;
@@ -154,7 +155,9 @@ impl Gateway {
         };
         match self.transport(record.endpoint.kind()) {
             Some(transport) => match transport.send(&outbound).await {
-                Ok(Sent::Answered(answer)) => answered::understood(record.correlation_id.as_deref(), &answer),
+                Ok(Sent::Answered(answer)) => {
+                    answered::understood(record.correlation_id.as_deref(), lease.attempt, &answer)
+                }
                 sent => sent,
             },
             None => Err(SendError::Permanent {
@@ -179,15 +182,7 @@ impl Gateway {
         let reason = reason.to_owned();
         let is_tried_again = !lease.told && lease.attempt < UNTOLD_MAX;
         let word = if is_tried_again { AuditWord::AttemptFailed } else { AuditWord::DeliveryFailed };
-        let entry = AuditEntry {
-            success: false,
-            transfer: Some(record.transfer),
-            delivery: Some(record.id),
-            recipient: Some(record.recipient.clone()),
-            patient: record.patient.clone().filter(|_| record.kind != RecipientKind::Sender),
-            content_sha256: lease.outgoing.as_ref().map(|outgoing| crate::sha256_hex(&outgoing.body)),
-            ..AuditEntry::new(word, now, Agent::gateway(), reason.clone())
-        };
+        let row = self.unread_row(lease, word, &reason);
         let outcome = match is_tried_again {
             true => {
                 let schedule = self.settings.schedule(record.endpoint.kind());
@@ -195,7 +190,31 @@ impl Gateway {
             }
             false => AttemptOutcome::Failed { reason },
         };
-        AttemptEnd { delivery: record.id, token: lease.token, outcome, at: now, audit: vec![self.journal.row(&entry)] }
+        AttemptEnd { delivery: record.id, token: lease.token, outcome, at: now, audit: vec![row] }
+    }
+
+    /// The end of an attempt whose lease was over before anything was sent: whoever claims the copy next finds it as it is by then.
+    fn not_begun(&self, lease: &Lease) -> AttemptEnd {
+        let (record, now) = (&lease.delivery, self.clock.now());
+        let reason = "the attempt was not begun, for its lease was over by then; nothing of it has left".to_owned();
+        tracing::warn!(delivery = %record.id, attempt = lease.attempt, reason, "this gateway was held up");
+        let audit = vec![self.unread_row(lease, AuditWord::AttemptFailed, &reason)];
+        let outcome = AttemptOutcome::Retry { at: now, reason };
+        AttemptEnd { delivery: record.id, token: lease.token, outcome, at: now, audit }
+    }
+
+    /// The entry of an attempt by which nothing is known to have left, of whose content nothing is read.
+    fn unread_row(&self, lease: &Lease, word: AuditWord, reason: &str) -> AuditRow {
+        let record = &lease.delivery;
+        self.journal.row(&AuditEntry {
+            success: false,
+            transfer: Some(record.transfer),
+            delivery: Some(record.id),
+            recipient: Some(record.recipient.clone()),
+            patient: record.patient.clone().filter(|_| record.kind != RecipientKind::Sender),
+            content_sha256: lease.outgoing.as_ref().map(|outgoing| crate::sha256_hex(&outgoing.body)),
+            ..AuditEntry::new(word, self.clock.now(), Agent::gateway(), reason)
+        })
     }
 
     /// Whether the endpoint answers; a refusal of one copy is an answer too. The inbox is our own.
@@ -295,7 +314,7 @@ impl Gateway {
         self.journal.row(&entry)
     }
 
-    fn transport(&self, kind: TransportKind) -> Option<&Arc<dyn Transport>> {
+    pub(crate) fn transport(&self, kind: TransportKind) -> Option<&Arc<dyn Transport>> {
         self.transports.iter().find(|transport| transport.kind() == kind)
     }
 }

@@ -1,15 +1,16 @@
 //! Our own MESH mailbox: responses move copies, reports raise alarms, discharges are taken in. A message is
 //! acknowledged to MESH only after what it caused is durable. What cannot be collected (its content is not what its headers say, or is
-//! past the bound) is never acknowledged: its sender could not tell that from a delivery, and MESH reports it to them after five days. It
-//! is left alone for a while, told in the log, and counted for whoever watches.
+//! past the bound) is never acknowledged: its sender could not tell that from a delivery, and MESH reports it to them after five days. Nor is
+//! what is refused where its sender cannot be told so, or wants no answer. It is left alone for a while, told in the log, and counted for
+//! whoever watches.
 
+mod repeats;
 pub(crate) mod report;
 mod standing;
+mod turns;
 mod watching;
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -19,7 +20,7 @@ use onward_core::directory::Endpoint;
 use onward_core::scanning::NotScanned;
 use onward_core::state::{RecipientKind, TransportKind};
 use onward_core::store::{ReplyWanted, StoreError};
-use onward_core::transport::{Mailbox, MeshMessage, Outbound, SendError};
+use onward_core::transport::{LISTED_AT_ONCE, Mailbox, MeshMessage, Outbound, SendError};
 use onward_core::{DeliveryId, MeshMailboxId};
 use onward_fhir::Message;
 use onward_fhir::message::Response;
@@ -32,9 +33,16 @@ use crate::acknowledge::{Answered, MeshResponse, Reported};
 use crate::prepare::read_tree;
 pub(crate) use standing::Looks;
 pub use standing::Standing;
+use turns::Turn;
 
 /// A message at which this gateway itself failed: it may do so every time.
 const BROKEN: &str = "a fault of this gateway broke its collection off";
+/// So end the workflows of acknowledgements.
+const ANSWERS: &str = "_ACK";
+/// ITK3: the sender is not known here.
+const NOT_TAKEN_FROM_YOU: u32 = 20003;
+/// ITK3: the document came before.
+const COME_BEFORE: u32 = 20008;
 
 /// One message could not be dealt with now; it stays in the mailbox.
 #[derive(Debug, thiserror::Error)]
@@ -49,32 +57,27 @@ enum Stay {
     Running,
     #[error("{BROKEN}")]
     Broken,
+    /// Somebody must be told what only a person can tell them.
+    #[error("{0}")]
+    Untold(String),
+}
+
+/// What one look came to.
+struct Seen {
+    /// Messages dealt with.
+    done: usize,
+    /// There may be more than were listed.
+    more: bool,
 }
 
 impl Gateway {
-    /// Looks into the mailbox every `every` until `stop` turns true. Returns at once without a mailbox.
-    pub async fn poll_mailbox_until(self: Arc<Self>, every: Duration, mut stop: watch::Receiver<bool>) {
-        let Some(mailbox) = self.mailbox.clone() else { return };
-        while !*stop.borrow() {
-            match self.look_into(mailbox.as_ref(), || *stop.borrow()).await {
-                Ok(count) if count > 0 => tracing::info!(count, "messages collected from MESH"),
-                Ok(_) => {}
-                Err(error) => tracing::error!(%error, "the MESH mailbox could not be read"),
-            }
-            tokio::select! {
-                () = tokio::time::sleep(every) => {}
-                _ = stop.wait_for(|stop| *stop) => {}
-            }
-        }
-    }
-
     /// One look: deals with what waits, oldest first. A message that cannot be dealt with now does not hold up
     /// the others.
     ///
     /// # Errors
     /// When the mailbox cannot be listed.
     pub async fn poll_mailbox(&self, mailbox: &dyn Mailbox) -> Result<usize, SendError> {
-        self.look_into(mailbox, || false).await
+        Ok(self.look_into(mailbox, None).await?.done)
     }
 
     /// How our mailbox stands to this process; nothing before it looked into it.
@@ -83,15 +86,22 @@ impl Gateway {
         self.looks.standing()
     }
 
-    /// The same, ended between two messages when `stopped` says so.
-    async fn look_into(&self, mailbox: &dyn Mailbox, stopped: impl Fn() -> bool + Send) -> Result<usize, SendError> {
+    /// The same, ended between two messages when the gateway ends or the turn has passed on.
+    async fn look_into(
+        &self,
+        mailbox: &dyn Mailbox,
+        mut turn: Option<(&mut Turn, &watch::Receiver<bool>)>,
+    ) -> Result<Seen, SendError> {
         self.looks.begins(self.clock.now());
         let ids = mailbox.list().await?;
         self.looks.listed(&ids, self.clock.now());
-        let mut done = 0;
+        let (is_full, mut done) = (is_full(ids.len()), 0);
         for id in ids {
-            if stopped() {
-                break;
+            if let Some((turn, stop)) = &mut turn {
+                let is_stopped = *stop.borrow();
+                if is_stopped || !self.keeps_turn(turn).await {
+                    break;
+                }
             }
             if self.looks.waits(&id, self.clock.now()) {
                 continue;
@@ -109,7 +119,8 @@ impl Gateway {
                 Err(error) => self.keep(mailbox, &id, &error).await,
             }
         }
-        Ok(done)
+        // What stays is listed again each time: where nothing else was there, the next look has time.
+        Ok(Seen { done, more: is_full && done > 0 })
     }
 
     async fn collect_one(&self, mailbox: &dyn Mailbox, id: &str) -> Result<(), Stay> {
@@ -129,6 +140,7 @@ impl Gateway {
         let for_good = match error {
             Stay::Mesh(SendError::Permanent { reason }) => Some(reason.as_str()),
             Stay::Broken => Some(BROKEN),
+            Stay::Untold(why) => Some(why.as_str()),
             _ => None,
         };
         let is_first = self.looks.stays(id, for_good.is_some(), self.clock.now());
@@ -159,11 +171,22 @@ impl Gateway {
         let local_id = message.local_id.as_deref().and_then(|id| id.parse().ok());
         match self.undelivered(message.linked_message_id.as_deref(), local_id, code).await? {
             Reported::Copy(_) => Ok(()),
+            // Of a copy of ours that went again since: that is reported by itself.
+            Reported::Unknown if is_of_answer(message) && !self.is_copy(local_id).await? => {
+                Err(Stay::Untold(unanswered(code, message)))
+            }
             Reported::Unknown => {
                 self.note(message, &format!("MESH report {code} about a message that is not ours")).await
             }
             Reported::Running => Err(Stay::Running),
         }
+    }
+
+    async fn is_copy(&self, id: Option<DeliveryId>) -> Result<bool, StoreError> {
+        Ok(match id {
+            Some(id) => self.store.delivery(id).await?.is_some(),
+            None => false,
+        })
     }
 
     async fn take_data(&self, mailbox: &dyn Mailbox, message: &MeshMessage) -> Result<(), Stay> {
@@ -236,10 +259,10 @@ impl Gateway {
     ) -> Result<(), Stay> {
         let Some(client) = self.client_of_mailbox(message.from.as_ref()).await? else {
             self.note(message, "a message from a mailbox that belongs to no registered sender").await?;
-            return self.answer_refusal(message, reply, 20003).await;
+            return self.answer_refusal(message, reply, NOT_TAKEN_FROM_YOU).await;
         };
         let submission = Submission {
-            client,
+            client: client.clone(),
             body: Bytes::clone(&message.body),
             media_type: media_type.to_owned(),
             request_id: None,
@@ -247,6 +270,9 @@ impl Gateway {
         match self.accept(submission).await {
             Ok(receipt) => {
                 tracing::info!(transfer = %receipt.transfer, duplicate = receipt.duplicate, "taken in by MESH");
+                if receipt.duplicate {
+                    self.answer_again(&client, receipt.transfer).await?;
+                }
                 Ok(())
             }
             Err(AcceptError::Refused(refusal)) => {
@@ -267,12 +293,18 @@ impl Gateway {
     }
 
     /// A refused message has no transfer, so its response is sent at once. A crash before the mailbox is
-    /// acknowledged sends it again under the same identifier.
+    /// acknowledged sends it again under the same identifier. Where its sender hears nothing by it the message stays: operations is told,
+    /// and MESH reports it to the sender.
     async fn answer_refusal(&self, message: &MeshMessage, reply: Option<ReplyWanted>, code: u32) -> Result<(), Stay> {
-        let Some(mailbox) = message.from.clone() else { return Ok(()) };
-        let Some(transport) = self.transports.iter().find(|transport| transport.kind() == TransportKind::Mesh) else {
+        // What comes on a workflow of acknowledgements is an answer, readable or not; answers are not answered.
+        if message.workflow.ends_with(ANSWERS) {
             return Ok(());
-        };
+        }
+        let untold = |why: &str| Stay::Untold(format!("it is refused ({code}), and its sender is not told so: {why}"));
+        // MESH always says who sent a message.
+        let Some(mailbox) = message.from.clone() else { return Ok(()) };
+        let transport = self.transport(TransportKind::Mesh);
+        let transport = transport.ok_or_else(|| untold("nothing is sent by MESH here"))?;
         let reply = reply.unwrap_or(ReplyWanted {
             infrastructure: true,
             business: false,
@@ -281,19 +313,20 @@ impl Gateway {
             sender_reference: None,
             workflow: None,
         });
-        // What comes on a workflow of acknowledgements is an answer, readable or not; answers are not answered.
-        if !reply.infrastructure || message.workflow.ends_with("_ACK") {
-            return Ok(());
+        if !reply.infrastructure {
+            // What it carries is here already: nothing is lost that somebody must ring about.
+            return if code == COME_BEFORE { Ok(()) } else { Err(untold("it asks for no acknowledgement")) };
         }
         let id = DeliveryId(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, message.id.as_bytes()));
-        let Some(body) = self.response_body(id, &reply, code) else { return Ok(()) };
-        let workflow = reply.workflow.clone().or_else(|| format!("{}_ACK", message.workflow).parse().ok());
+        let body = self.response_body(id, &reply, code).ok_or_else(|| untold("ITK3 has no such code"))?;
+        let workflow = reply.workflow.clone().or_else(|| format!("{}{ANSWERS}", message.workflow).parse().ok());
+        let sha256 = crate::sha256_hex(&body);
         let outbound = Outbound {
             delivery: id,
             attempt: 1,
             recipient: self.settings.own_ods.clone(),
             kind: RecipientKind::Sender,
-            endpoint: Endpoint::Mesh { mailbox, workflow: workflow.clone() },
+            endpoint: Endpoint::Mesh { mailbox: mailbox.clone(), workflow: workflow.clone() },
             media_type: "application/fhir+xml".to_owned(),
             body: body.into(),
             workflow,
@@ -301,12 +334,16 @@ impl Gateway {
             addressee: None,
         };
         match transport.send(&outbound).await {
-            Ok(_) => Ok(()),
-            // The sender's mailbox does not take it: a person must tell them; the refusal itself is audited.
-            Err(SendError::Permanent { reason }) => {
-                tracing::error!(reason, "a negative response could not be delivered");
-                Ok(())
+            Ok(_) => {
+                // By this whoever reads a report about it finds the message.
+                let detail = format!("code {code} to mailbox {mailbox} as {id} (MESH message {})", message.id);
+                let entry = AuditEntry {
+                    content_sha256: Some(sha256),
+                    ..AuditEntry::new(AuditWord::Respond, self.clock.now(), Agent::gateway(), detail)
+                };
+                Ok(self.store.audit(vec![self.journal.row(&entry)]).await?)
             }
+            Err(SendError::Permanent { reason }) => Err(untold(&reason)),
             Err(error) => Err(error.into()),
         }
     }
@@ -324,5 +361,33 @@ impl Gateway {
             )
         };
         Ok(self.store.audit(vec![self.journal.row(&entry)]).await?)
+    }
+}
+
+/// A listing that ends with a whole page may not be all that waits.
+fn is_full(listed: usize) -> bool {
+    listed > 0 && listed.is_multiple_of(LISTED_AT_ONCE)
+}
+
+/// A report about an answer of ours. One that is stored is found by its reference or identifier; any other told somebody of a refusal.
+fn is_of_answer(report: &MeshMessage) -> bool {
+    report.workflow.ends_with(ANSWERS)
+}
+
+/// Our identifier leads to the entry that names the message.
+fn unanswered(code: &str, report: &MeshMessage) -> String {
+    let why = report::words(code).unwrap_or("MESH could not deliver it");
+    let id = report.local_id.as_deref().and_then(|id| id.parse::<uuid::Uuid>().ok());
+    let which = id.map_or_else(String::new, |id| format!(" {id}"));
+    format!("MESH report {code}: somebody whose message was refused has not had our answer{which}: {why}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_of_whole_pages_may_not_be_all() {
+        assert_eq!([0, 1, 499, 500, 501, 10_000].map(is_full), [false, false, false, true, false, true]);
     }
 }

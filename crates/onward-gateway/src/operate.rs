@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use onward_core::audit::{AuditEntry, AuditQuery, AuditWord, Basis};
 use onward_core::cause::Cause;
+use onward_core::state::RecipientKind;
 use onward_core::store::{
     Approval, ApprovalKind, Backlog, Bulk, Damaged, DeliveryRecord, HeldTransfer, OriginalMessage, Pause, Queue,
     Resend, StoreError, Stuck, StuckQuery,
@@ -246,7 +247,8 @@ impl Gateway {
             transfer: Some(record.transfer),
             delivery: Some(delivery),
             recipient: Some(record.recipient),
-            patient: record.patient,
+            // A response to the sender carries nothing about a person.
+            patient: record.patient.filter(|_| record.kind != RecipientKind::Sender),
             request_id: decider.request_id.map(str::to_owned),
             ..AuditEntry::new(
                 AuditWord::Release,

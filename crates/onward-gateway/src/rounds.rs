@@ -191,7 +191,7 @@ pub(crate) async fn daily(store: &dyn Store, lease: &str) -> Result<Daily, Store
 }
 
 /// The end of a round; none where there was none.
-fn moment(second: u64) -> Option<Timestamp> {
+pub(crate) fn moment(second: u64) -> Option<Timestamp> {
     i64::try_from(second).ok().filter(|second| *second > 0).and_then(|second| Timestamp::from_second(second).ok())
 }
 

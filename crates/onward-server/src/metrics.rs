@@ -147,13 +147,13 @@ pub fn page(figures: &Figures, standing: &Standing, now: Timestamp) -> String {
         family(
             "mesh_inbox_look_age_seconds",
             "gauge",
-            "Time since this gateway listed our MESH mailbox last; since its first try where it never could.",
+            "Time since our MESH mailbox was listed last, by whichever gateway; since the first try where it never was.",
             one(age),
         );
         family(
             "mesh_inbox_staying_messages",
             "gauge",
-            "Messages in our MESH mailbox that this gateway could not collect; MESH deletes them after five days.",
+            "Messages in our MESH mailbox that stay there, as the gateway knows whose turn it is; MESH deletes them after five days.",
             one(mailbox.staying),
         );
     }

@@ -15,6 +15,7 @@ pub(crate) mod letters;
 pub(crate) mod lifecycle;
 pub(crate) mod operations;
 pub(crate) mod people;
+pub(crate) mod responding;
 pub(crate) mod retention;
 pub(crate) mod retracing;
 pub(crate) mod sealing;
@@ -105,6 +106,9 @@ macro_rules! every_contract {
             claims_leave_out_endpoints,
             a_checkup_accounts_for_every_transfer,
             a_decision_about_another_state_of_a_hold_is_overtaken,
+        );
+        $crate::contract::every_contract!($open, responding:
+            a_response_that_was_handed_over_can_fail_and_goes_again,
         );
         $crate::contract::every_contract!($open, retracing:
             what_asks_for_a_retrace_is_found,

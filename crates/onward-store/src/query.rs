@@ -107,7 +107,8 @@ pub(crate) const GIVE_UP: &str =
      WHERE id = $3 AND version = $4 AND state = 'queued' AND (lease_until IS NULL OR lease_until <= $5)";
 
 /// Queues a copy again: parameter 1 is the moment, 2 the copy, 3 what a replay is labelled with, 4 whether it is one, 5 whether it is one
-/// of many, 6 the moment by the clock by which copies become due. What an answer said of it is its history's.
+/// of many, 6 the moment by the clock by which copies become due. What an answer said of it is its history's. A response is completed by its
+/// hand-over, and so can be repeated then.
 pub(crate) fn requeue(dialect: &Dialect) -> String {
     let mark = dialect.parameter;
     // What failed, and what was not processed.
@@ -121,7 +122,7 @@ pub(crate) fn requeue(dialect: &Dialect) -> String {
              replay = CASE WHEN {mark}4 THEN {mark}3 ELSE replay END
          WHERE id = {mark}2 AND erased IS NULL AND EXISTS (SELECT 1 FROM rendition_bodies b WHERE {body})
              AND CASE WHEN {mark}5 THEN {failed}
-                 WHEN {mark}4 THEN {failed} OR state = 'sent'
+                 WHEN {mark}4 THEN {failed} OR state = 'sent' OR kind = 'sender' AND state = 'completed'
                  ELSE {failed} OR state = 'queued' AND next_attempt > {mark}6 END"
     )
 }

@@ -8,8 +8,8 @@ use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use onward_core::transport::{MeshMessage, SendError};
 
-use super::{MeshClient, permanent};
-use crate::http::{Answer, HeaderValue, HttpFault, Method, StatusCode, header};
+use super::{MeshClient, of_repeatable, permanent};
+use crate::http::{Answer, HeaderValue, Method, StatusCode, header};
 
 /// Most chunks of one message. MESH's largest chunk is 100 MB, so an honest message within our bound has few.
 const CHUNKS_MAX: u32 = 1000;
@@ -52,7 +52,7 @@ impl MeshClient {
         let mut headers = self.headers();
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         let answer = self.downloads.send(Method::GET, self.url(path), headers, Bytes::new()).await;
-        let answer = answer.map_err(HttpFault::of_repeatable)?;
+        let answer = answer.map_err(of_repeatable)?;
         match answer.status() {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(answer),
             StatusCode::NOT_FOUND | StatusCode::GONE => Err(permanent("the MESH message is no longer in our inbox")),
@@ -67,7 +67,7 @@ impl MeshClient {
             Some(encoding) if encoding.eq_ignore_ascii_case("gzip") => true,
             Some(_) => return Err(permanent("the MESH message has an encoding that we did not ask for")),
         };
-        let bytes = chunk.bytes_up_to(bytes_max).await.map_err(HttpFault::of_repeatable)?;
+        let bytes = chunk.bytes_up_to(bytes_max).await.map_err(of_repeatable)?;
         let bytes = if gzipped && !bytes.is_empty() { gunzip(bytes, bytes_max).await? } else { bytes };
         body.extend_from_slice(&bytes);
         Ok(())

@@ -111,16 +111,17 @@ async fn the_handshake_is_daily() {
 
 #[tokio::test]
 async fn a_failed_handshake_sends_nothing() {
-    for (reply, permanent) in [
-        (Reply::new("403 Forbidden", &[], b"{}"), true),
-        (Reply::new("200 OK", &[], br#"{"errorCode":"07","errorDescription":"x"}"#), true),
-        (Reply::new("500 x", &[], b""), false),
-        (Reply::Hang, false),
+    for reply in [
+        Reply::new("401 x", &[], b""),
+        Reply::new("403 Forbidden", &[], b"{}"),
+        Reply::new("404 x", &[], b"{}"),
+        Reply::new("200 OK", &[], br#"{"errorCode":"07","errorDescription":"x"}"#),
+        Reply::new("500 x", &[], b""),
+        Reply::Hang,
     ] {
         let partner = Partner::start(vec![reply]).await;
         let error = client(&partner).send(&outbound()).await.expect_err("no handshake");
-        assert_eq!(matches!(error, SendError::Permanent { .. }), permanent, "{error:?}");
-        assert_eq!(matches!(error, SendError::Transient { .. }), !permanent, "{error:?}");
+        assert!(matches!(error, SendError::Transient { .. }), "no copy's fault: {error:?}");
         assert_eq!(partner.seen().len(), 1);
     }
 }
@@ -139,7 +140,7 @@ async fn answers_to_a_send() {
         other => panic!("{other:?}"),
     }
     let hostile = br#"{"errorCode":"NHS 9990000018","errorDescription":"NHS 9990000018"}"#;
-    for status in ["400 x", "403 x", "404 x", "413 x", "417 x", "422 x", "302 x"] {
+    for status in ["400 x", "404 x", "413 x", "417 x", "422 x", "302 x"] {
         match sent(Reply::new(status, &[], hostile)).await {
             Err(SendError::Permanent { reason }) => assert!(!reason.contains("999"), "{status}: {reason}"),
             other => panic!("{status}: {other:?}"),
@@ -394,10 +395,34 @@ async fn the_listing_skips_what_is_no_identifier() {
     let partner = Partner::start(vec![ok(), Reply::new("200 OK", &[], listing)]).await;
     assert_eq!(client(&partner).list().await, Ok(vec!["2026_A".to_owned(), "2026_B".to_owned()]));
     assert_eq!(partner.seen()[1].line, "GET /messageexchange/X26ABC1/inbox?max_results=500 HTTP/1.1");
-    for reply in [Reply::new("200 OK", &[], b"[]"), Reply::new("403 x", &[], b"")] {
-        let partner = Partner::start(vec![ok(), reply]).await;
-        assert!(matches!(client(&partner).list().await, Err(SendError::Permanent { .. })));
+    let partner = Partner::start(vec![ok(), Reply::new("200 OK", &[], b"[]")]).await;
+    assert!(matches!(client(&partner).list().await, Err(SendError::Permanent { .. })));
+}
+
+/// Its password was changed at MESH, or a certificate ran out: what waits goes when that is mended.
+#[tokio::test]
+async fn trouble_of_the_gateway_itself_ends_no_copy() {
+    for status in ["401 x", "403 x"] {
+        let error = sent(Reply::new(status, &["Retry-After: 9"], b"{}")).await.expect_err("refused");
+        match error {
+            SendError::Transient { reason, retry_after_seconds } => {
+                assert!(reason.contains("password") && retry_after_seconds == Some(9), "{reason}");
+            }
+            other => panic!("{status}: {other:?}"),
+        }
+        let partner = Partner::start(vec![ok(), Reply::new(status, &[], b"")]).await;
+        let listed = client(&partner).list().await;
+        assert!(matches!(listed, Err(SendError::Transient { .. })), "{listed:?}");
     }
+    for meaning in [of_send, of_repeatable] {
+        assert!(matches!(meaning(HttpFault::Trust("the certificate expired")), SendError::Transient { .. }));
+    }
+    assert!(matches!(of_repeatable(HttpFault::TooLarge { bytes_max: 1 }), SendError::Permanent { .. }));
+    let mut elsewhere = config(&Partner::start(vec![ok()]).await);
+    elsewhere.base_url = Url::parse("https://mesh.example/").expect("a URL");
+    let http = HttpClient::new(&loopback_config()).expect("a client");
+    let forbidden = MeshClient::new(elsewhere, http, Arc::new(SystemClock)).send(&outbound()).await;
+    assert!(matches!(forbidden, Err(SendError::Transient { .. })), "[egress] does not have it: {forbidden:?}");
 }
 
 #[tokio::test]

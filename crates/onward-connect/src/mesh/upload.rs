@@ -8,9 +8,9 @@ use zeroize::Zeroizing;
 
 use super::{
     GpRoutingDate, JSON_BYTES_MAX, MeshClient, MeshConfig, SUBJECT, SUBJECT_OF_REPEAT, download, error_code, extension,
-    message_id_of, permanent,
+    message_id_of, of_send, permanent,
 };
-use crate::http::{HeaderMap, HeaderName, HeaderValue, HttpFault, Method, StatusCode, header};
+use crate::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 /// Longest `Mex-To` (`mesh-api.yaml`).
 const MEX_TO_BYTES_MAX: usize = 100;
@@ -51,7 +51,7 @@ impl MeshClient {
         self.describe(&mut headers, outbound, (1, total))?;
         // A first request that got no answer is not repeated here: MESH would have two messages.
         let body = self.encoded(&chunks[0]).await?;
-        let answer = self.call(Method::POST, &["outbox"], headers, body).await.map_err(HttpFault::of_send);
+        let answer = self.call(Method::POST, &["outbox"], headers, body).await.map_err(of_send);
         let answer = match answer {
             // Nothing is delivered while chunks are missing.
             Err(SendError::Unknown { reason }) if total > 1 => return Err(transient(reason)),
@@ -119,7 +119,7 @@ impl MeshClient {
                 // Locked: the message is whole already, so our first request had come.
                 Ok(answer) if answer.status() == StatusCode::LOCKED && last && repeated => return Ok(()),
                 Ok(answer) => self.refusal("a chunk", answer).await,
-                Err(fault) => fault.of_send(),
+                Err(fault) => of_send(fault),
             };
             match error {
                 SendError::Unknown { .. } if !repeated => repeated = true,

@@ -43,7 +43,8 @@ words!(
         SubscriptionFailed = "subscription-failed",
         /// Background work of a gateway falls again and again by a fault of ours: what it does is late, or is not done.
         BackgroundFallen = "background-fallen",
-        /// Our own MESH mailbox cannot be read, or has a message that cannot be collected: an answer or a discharge waits unseen.
+        /// Our own MESH mailbox cannot be read, or has a message that cannot be collected: an answer or a discharge waits unseen. Or one
+        /// that is refused, or the report about a refusal, where its sender is not told so.
         MailboxUnreadable = "mailbox-unreadable",
         /// ODS says that an organisation of the directory has closed: nothing new is sent there.
         OrganisationClosed = "organisation-closed",

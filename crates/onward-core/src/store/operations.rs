@@ -37,7 +37,7 @@ words!(
         /// The same message once more, at once: of a copy that failed, that was not processed, or that waits for its next attempt.
         Retry = "retry",
         /// Although it may have arrived: of a copy that failed, that was not processed, or that was handed over and never
-        /// acknowledged. Whoever gets it is told that it is a repeat.
+        /// acknowledged, as every response to a sender. Whoever gets it is told that it is a repeat.
         Replay = "replay",
     }
 );

@@ -10,16 +10,20 @@ use crate::prepare::read_tree;
 
 /// ITK3 "Duplicate message": our resend found the first copy there, which is what was wanted.
 const DUPLICATE: u32 = 20007;
+/// The issue type (R4 IssueType) that says it without ITK3's code.
+const DUPLICATE_ISSUE: &str = "duplicate";
+/// RFC 9110 §15.5.10. By the Idempotency-Key draft the first request under the key is still being processed.
+const CONFLICT: u16 = 409;
 /// Issue types (R4 IssueType) of what passes by itself.
 const PASSING: [&str; 6] = ["transient", "lock-error", "timeout", "incomplete", "throttled", "no-store"];
 
-/// What became of the message whose header has this identifier.
-pub(super) fn understood(header_id: Option<&str>, answered: &Answered) -> Result<Sent, SendError> {
+/// What became of the message whose header has this identifier, by the answer to this attempt.
+pub(super) fn understood(header_id: Option<&str>, attempt: u32, answered: &Answered) -> Result<Sent, SendError> {
     let tree = read::sniff(&answered.body).and_then(|format| read_tree(&answered.body, format).ok());
     let Some(tree) = tree else { return by_status(answered) };
     let root = tree.root();
     if root.is("OperationOutcome") {
-        return by_outcome(root, answered);
+        return by_outcome(root, attempt, answered);
     }
     match Message::read(root).ok().as_ref().and_then(Response::read) {
         Some(response) => by_response(header_id, &response),
@@ -32,21 +36,35 @@ fn by_status(answered: &Answered) -> Result<Sent, SendError> {
     if answered.taken() {
         return Ok(Sent::HandedOver { reference: None });
     }
+    if answered.status == CONFLICT {
+        return Err(for_now(answered));
+    }
     Err(refused(&format!("the partner answered {}", answered.status), None))
 }
 
-fn by_outcome(outcome: Element<'_, '_>, answered: &Answered) -> Result<Sent, SendError> {
+/// What passes by itself.
+fn for_now(answered: &Answered) -> SendError {
+    let reason = format!("the partner answered {} for now", answered.status);
+    SendError::Transient { reason, retry_after_seconds: answered.retry_after_seconds }
+}
+
+fn by_outcome(outcome: Element<'_, '_>, attempt: u32, answered: &Answered) -> Result<Sent, SendError> {
     let code = outcome_code(outcome);
     let grave = |issue: &Element<'_, '_>| matches!(issue.text("severity"), Some("fatal" | "error"));
     let mut issues = outcome.all("issue").filter(grave).peekable();
     if code == Some(DUPLICATE) || answered.taken() && issues.peek().is_none() {
         return Ok(Sent::Received { reference: None });
     }
-    let known = code.and_then(ResponseCode::of).is_some();
-    let passing = |issue: Element<'_, '_>| issue.text("code").is_some_and(|code| PASSING.contains(&code));
-    if !known && issues.any(passing) {
-        let reason = format!("the partner answered {} for now", answered.status);
-        return Err(SendError::Transient { reason, retry_after_seconds: answered.retry_after_seconds });
+    if code.and_then(ResponseCode::of).is_none() {
+        let types: Vec<_> = issues.filter_map(|issue| issue.text("code")).collect();
+        let is_duplicate = types.contains(&DUPLICATE_ISSUE);
+        // Of a first attempt it tells that somebody else's message is there under our identifier, or one of before a restore.
+        if is_duplicate && attempt > 1 {
+            return Ok(Sent::Received { reference: None });
+        }
+        if !is_duplicate && (answered.status == CONFLICT || types.iter().any(|of| PASSING.contains(of))) {
+            return Err(for_now(answered));
+        }
     }
     Err(refused(&format!("the partner answered {}", answered.status), code))
 }
@@ -86,8 +104,12 @@ mod tests {
     const OURS: &str = "3f2b0c9e-0000-4000-8000-000000000000";
 
     fn answered(status: u16, body: impl ToString) -> Result<Sent, SendError> {
+        attempted(1, status, body)
+    }
+
+    fn attempted(attempt: u32, status: u16, body: impl ToString) -> Result<Sent, SendError> {
         let body = body.to_string().into_bytes().into();
-        understood(Some(OURS), &Answered { status, retry_after_seconds: None, body })
+        understood(Some(OURS), attempt, &Answered { status, retry_after_seconds: Some(9), body })
     }
 
     fn coded(code: Option<&str>) -> Value {
@@ -147,6 +169,25 @@ mod tests {
         let mut passing = coded(None);
         passing["issue"][0]["code"] = json!("lock-error");
         assert!(matches!(answered(409, &passing), Err(SendError::Transient { .. })));
+    }
+
+    /// Our own time-out, and the attempt after it: the partner is at work on the first, or has it.
+    #[test]
+    fn a_conflict_is_our_own_first_attempt() {
+        let at_work = |sent: Result<Sent, SendError>| {
+            matches!(sent, Err(SendError::Transient { retry_after_seconds: Some(9), .. }))
+        };
+        for body in [String::new(), "<html/>".to_owned(), coded(None).to_string()] {
+            assert!(at_work(attempted(2, 409, &body)), "{body}");
+        }
+        let mut duplicate = coded(None);
+        duplicate["issue"][0]["code"] = json!("duplicate");
+        for status in [400, 409, 422] {
+            assert_eq!(attempted(2, status, &duplicate), received(), "{status}");
+            permanent(attempted(1, status, &duplicate));
+        }
+        duplicate["issue"][0]["details"] = coded(Some("20008"))["issue"][0]["details"].clone();
+        assert!(permanent(attempted(2, 409, &duplicate)).contains("20008"), "a code of ITK3 says more");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -15,6 +16,7 @@ use onward_core::directory::{Endpoint, Hub};
 use onward_core::store::{AttemptEnd, Claim, Lease, Renewal, StoreError};
 use tokio::time::Instant;
 
+use super::lasting::Lasts;
 use crate::Gateway;
 
 /// Ends that come this soon after one another share a commit.
@@ -29,7 +31,7 @@ pub(super) struct Running<'g> {
     /// What is being sent, or has been and is not committed, by copy and token.
     held: BTreeMap<(DeliveryId, u64), Held>,
     /// Ended, and not committed yet.
-    ended: Vec<(Lease, AttemptEnd)>,
+    ended: Vec<Ended>,
     /// What is to be told of ends that came too late.
     late: Vec<AuditRow>,
     /// A commit of ends failed, and may have been kept all the same.
@@ -38,11 +40,19 @@ pub(super) struct Running<'g> {
     leased_until: Timestamp,
 }
 
-type Attempts<'g> = FuturesUnordered<BoxFuture<'g, (Lease, AttemptEnd)>>;
+type Attempts<'g> = FuturesUnordered<BoxFuture<'g, Ended>>;
 
 struct Held {
     endpoint: Endpoint,
     probe: bool,
+    lasts: Arc<Lasts>,
+}
+
+struct Ended {
+    lease: Lease,
+    end: AttemptEnd,
+    /// Something was sent, or may have been.
+    begun: bool,
 }
 
 impl Held {
@@ -79,7 +89,8 @@ impl<'g> Running<'g> {
     /// not answer are left out, but for one copy that probes, beside the places. No hub has all places, and inboxes need none.
     pub(super) async fn fill(&mut self) -> Result<usize, StoreError> {
         let gateway = self.gateway;
-        let now = gateway.clock.now();
+        // Before the store is asked: however long it takes, nobody else has what it gives before that.
+        let (asked, now) = (Instant::now(), gateway.clock.now());
         let until = now + gateway.settings.lease;
         let due = |limit: usize| {
             let limit = u32::try_from(limit).unwrap_or(u32::MAX);
@@ -94,36 +105,48 @@ impl<'g> Running<'g> {
             Claim { only: Some(Endpoint::Inbox {}), inboxes: INBOXES, ..due(0) }
         };
         let leases = self.meanwhile(gateway.store.claim(claim)).await?;
-        let mut begun = self.begin(leases, until, false);
+        let mut begun = self.begin(leases, (asked, until), false);
         for endpoint in gateway.breakers.take_probes(now) {
             let claim = Claim { only: Some(endpoint), ..due(1) };
             let leases = self.meanwhile(gateway.store.claim(claim)).await?;
-            begun += self.begin(leases, until, true);
+            begun += self.begin(leases, (asked, until), true);
         }
         self.meanwhile(gateway.give_up_waiting(now)).await?;
         Ok(begun)
     }
 
-    fn begin(&mut self, leases: Vec<Lease>, until: Timestamp, probe: bool) -> usize {
+    fn begin(&mut self, leases: Vec<Lease>, (asked, until): (Instant, Timestamp), probe: bool) -> usize {
         let count = leases.len();
         if self.held.is_empty() {
-            (self.renewed, self.leased_until) = (Instant::now(), until);
+            (self.renewed, self.leased_until) = (asked, until);
         }
         for lease in leases {
-            let held = Held { endpoint: lease.delivery.endpoint.clone(), probe };
+            let lasts = Arc::new(Lasts::until(asked + self.length(), until));
+            let held = Held { endpoint: lease.delivery.endpoint.clone(), probe, lasts: Arc::clone(&lasts) };
             self.held.insert((lease.delivery.id, lease.token), held);
             let gateway = self.gateway;
             self.attempts.push(Box::pin(async move {
+                if lease.told && lease.outgoing.is_some() && lasts.is_over(gateway.clock.now()) {
+                    let end = gateway.not_begun(&lease);
+                    return Ended { lease, end, begun: false };
+                }
                 // A fault in one attempt is that copy's alone: the others go on, and their ends are committed.
                 let attempt = match lease.told {
                     true => AssertUnwindSafe(gateway.attempt(&lease)).catch_unwind().await.ok(),
                     false => None,
                 };
                 let end = attempt.unwrap_or_else(|| gateway.broken_off(&lease));
-                (lease, end)
+                // From the inbox nothing has left, nor has what was not told.
+                let begun = lease.told && lease.outgoing.is_some();
+                Ended { lease, end, begun }
             }));
         }
         count
+    }
+
+    /// How long a lease lasts.
+    fn length(&self) -> Duration {
+        Duration::try_from(self.gateway.settings.lease).unwrap_or_default()
     }
 
     /// What the store answers; the attempts go on while it takes its time, or an answer that has come would be taken for none.
@@ -163,16 +186,21 @@ impl<'g> Running<'g> {
     /// store's clock, which may jump; so it is time when a third of a lease has passed by either.
     pub(super) async fn renew(&mut self) -> Result<(), StoreError> {
         let (began, now, lease) = (Instant::now(), self.gateway.clock.now(), self.gateway.settings.lease);
-        let third = Duration::try_from(lease).unwrap_or_default() / 3;
+        let third = self.length() / 3;
         if self.held.is_empty() || began < self.renewed + third && now + (lease - lease / 3) < self.leased_until {
             return Ok(());
         }
         let held: Vec<_> = self.held.keys().copied().collect();
         let renewal = Renewal { now, lease_until: now + lease, held: held.clone() };
         let kept = self.meanwhile(self.gateway.store.renew(renewal)).await?;
-        for ((delivery, _), kept) in held.into_iter().zip(kept) {
-            if !kept {
-                tracing::warn!(%delivery, "a copy that is being sent was leased by another worker");
+        for (key, kept) in held.into_iter().zip(kept) {
+            let Some(held) = self.held.get(&key) else { continue };
+            if kept {
+                held.lasts.renewed((began, now), (began + self.length(), now + lease));
+            } else {
+                // What has begun may have arrived by now, and goes on: its end tells so.
+                held.lasts.end();
+                tracing::warn!(delivery = %key.0, "a copy that is being sent was leased by another worker");
             }
         }
         (self.renewed, self.leased_until) = (began, now + lease);
@@ -184,7 +212,7 @@ impl<'g> Running<'g> {
         let ended = std::mem::take(&mut self.ended);
         let count = ended.len();
         if count > 0 {
-            let ends = ended.iter().map(|(_, end)| end.clone()).collect();
+            let ends = ended.iter().map(|ended| ended.end.clone()).collect();
             let kept = match self.meanwhile(self.gateway.store.complete(ends)).await {
                 Ok(kept) => kept,
                 Err(error) => {
@@ -194,13 +222,12 @@ impl<'g> Running<'g> {
                 }
             };
             let doubtful = std::mem::take(&mut self.doubtful);
-            for ((lease, end), kept) in ended.into_iter().zip(kept) {
+            for (Ended { lease, end, begun }, kept) in ended.into_iter().zip(kept) {
                 self.held.remove(&(lease.delivery.id, lease.token));
                 if !kept {
                     tracing::warn!(delivery = %lease.delivery.id, "an attempt ended after its lease had passed to another worker");
                 }
-                // From the inbox nothing has left, nor has what was not told.
-                if !kept && lease.told && lease.outgoing.is_some() {
+                if !kept && begun {
                     self.late.push(self.gateway.late_end(&lease, &end.outcome, doubtful));
                 }
             }
@@ -243,7 +270,10 @@ mod tests {
     #[test]
     fn no_hub_has_all_places() {
         assert_eq!([1, 2, 3, 4, 8, 64].map(share), [1, 1, 2, 3, 6, 48]);
-        let held = |endpoint, probe| Held { endpoint, probe };
+        let held = |endpoint, probe| {
+            let lasts = Arc::new(Lasts::until(Instant::now(), Timestamp::UNIX_EPOCH));
+            Held { endpoint, probe, lasts }
+        };
         let push = |path: &str| held(Endpoint::Https { url: format!("https://one.example/{path}") }, false);
         let mailbox =
             |n: usize| Endpoint::Mesh { mailbox: format!("X26ABC{n}").parse().expect("a mailbox"), workflow: None };

@@ -1,5 +1,5 @@
-//! How our own mailbox stands: when it could be read last, and what cannot be collected. Kept by each process for itself: MESH keeps the
-//! messages, and says with every listing which are still there.
+//! How our own mailbox stands: when it could be read last, and what cannot be collected. Kept by the process whose turn it is to read it, for
+//! itself: MESH keeps the messages, and says with every listing which are still there. The others know when it was listed last.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -59,6 +59,11 @@ impl Looks {
         self.with(|state| {
             state.listed.get_or_insert(now);
         });
+    }
+
+    /// It is another node's turn, or was: of what stays that one knows.
+    pub(super) fn of_another(&self, listed: Option<Timestamp>) {
+        self.with(|state| *state = State { listed: listed.max(state.listed), told: state.told, ..State::default() });
     }
 
     /// It was listed: what is no longer there does not stay.
@@ -191,5 +196,28 @@ mod tests {
         assert_eq!(looks.stuck_since(after(110), limit), Some(after(80)), "since it stays");
         looks.left("a");
         assert!(looks.stuck_since(after(110), limit).is_none() && looks.is_well(after(110), limit));
+    }
+
+    #[test]
+    fn whoever_has_not_the_turn_knows_when_it_was_listed_and_of_nothing_that_stays() {
+        let (looks, start, limit) = (Looks::default(), Timestamp::UNIX_EPOCH, SignedDuration::from_mins(30));
+        let after = |minutes| start + SignedDuration::from_mins(minutes);
+        looks.of_another(None);
+        assert!(looks.standing().is_none() && looks.stuck_since(after(60), limit).is_none(), "nobody has looked");
+        looks.begins(start);
+        looks.listed(&["a".to_owned()], start);
+        looks.stays("a", true, start);
+        // The turn passed on.
+        looks.of_another(Some(after(5)));
+        assert_eq!(looks.standing(), Some(Standing { listed: after(5), staying: 0 }));
+        assert!(!looks.is_well(after(5), limit), "that is the other's to tell");
+        assert_eq!(looks.stuck_since(after(34), limit), None);
+        assert_eq!(looks.stuck_since(after(35), limit), Some(after(5)), "no node could list it since");
+        looks.of_another(Some(after(35)));
+        assert_eq!(looks.stuck_since(after(60), limit), None);
+        // And comes back.
+        looks.begins(after(60));
+        looks.listed(&[], after(60));
+        assert!(looks.is_well(after(60), limit));
     }
 }

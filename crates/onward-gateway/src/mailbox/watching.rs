@@ -1,4 +1,4 @@
-//! A mailbox that cannot be read, or that has a message which cannot be collected, is a person's business: nobody else sees that an answer or
+//! A mailbox that cannot be read, or that has a message which stays there, is a person's business: nobody else sees that an answer or
 //! a discharge waits there.
 
 use jiff::Timestamp;

@@ -10,7 +10,7 @@ use super::open::{self, ConfigArgs, Desk, minute};
 use super::terminal::Terminal;
 
 /// Lists what needs a person now, with whom to ring: homes that have not opened what they must before the person comes,
-/// deliveries that failed or were not processed, people whom a home, a practice or a pharmacy declined, notices that nobody has opened, copies that wait too long to be sent, discharges that are held when the person comes, holds whose time is over, receipts and acknowledgements that are missing, subscriptions that were given up, background work that falls again and again, our own mailbox that cannot be read or has a message that cannot be collected, organisations of the directory that have closed or that MESH lists under another mailbox.
+/// deliveries that failed or were not processed, people whom a home, a practice or a pharmacy declined, notices that nobody has opened, copies that wait too long to be sent, discharges that are held when the person comes, holds whose time is over, receipts and acknowledgements that are missing, subscriptions that were given up, background work that falls again and again, our own mailbox that cannot be read, or has a message that cannot be collected or whose sender hears nothing of its refusal, organisations of the directory that have closed or that MESH lists under another mailbox.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   onward alerts

@@ -18,8 +18,8 @@ use super::terminal::{Style, Terminal};
 use crate::app::{heeds_mesh, heeds_ods};
 use crate::config::Config;
 
-/// A mailbox that was not read for so long is told of: looks are seconds apart.
-const MAILBOX_OVERDUE_SECONDS: u64 = 300;
+/// A mailbox that was not read for so long is told of: looks are five minutes apart, and the turn of a node that dies passes on in seven.
+const MAILBOX_OVERDUE_SECONDS: u64 = 900;
 
 /// Shows a transfer with its deliveries: states, attempts, acknowledgement codes. Without an identifier: how the gateway
 /// stands, and what is paused.
@@ -255,7 +255,7 @@ fn say(told: &Told, terminal: &mut Terminal) {
     }
     if let Some(count) = told.mailbox_staying.filter(|count| *count > 0) {
         terminal.say(format_args!(
-            "{count} message(s) in our MESH mailbox cannot be collected: MESH deletes them after five days; the log says why"
+            "{count} message(s) in our MESH mailbox stay there, not collected or refused unheard: MESH deletes them after five days; the log says why"
         ));
     }
 }

@@ -376,6 +376,9 @@ fn store(config: &Config, findings: &mut Findings) {
     }
 }
 
+/// MESH API, Check an inbox: "a maximum of once every five minutes".
+const MESH_POLL_SECONDS_MIN: u32 = 300;
+
 fn mesh(config: &Config, findings: &mut Findings) {
     let mesh = &config.mesh;
     if !mesh.enabled {
@@ -399,6 +402,12 @@ fn mesh(config: &Config, findings: &mut Findings) {
         findings.warning("mesh.certificate_file", "not set: the NHS MESH environments want mutual TLS");
     }
     findings.positive("mesh.poll_seconds", mesh.poll_seconds);
+    if !sandbox && mesh.poll_seconds < MESH_POLL_SECONDS_MIN {
+        findings.error(
+            "mesh.poll_seconds",
+            format!("MESH has a mailbox polled every five minutes at most: at least {MESH_POLL_SECONDS_MIN}"),
+        );
+    }
     findings.positive("mesh.request_seconds", mesh.request_seconds);
     findings.positive("mesh.chunk_bytes", mesh.chunk_bytes);
     if usize::try_from(mesh.chunk_bytes).is_ok_and(|bytes| bytes > MeshConfig::CHUNK_BYTES) {

@@ -53,14 +53,6 @@ async fn child() {
             println!("\nacknowledged {id}");
         }
     }
-    if std::env::var_os(ERASES).is_some() {
-        let (store, id): (Shared, _) = (Arc::new(store), Uuid::new_v4());
-        let asked = store.request_erasure(&patient(0), request(id), vec![row(AuditWord::Erase)]).await;
-        assert_eq!(asked, Ok(true));
-        confirm(&store, id, "Bea").await;
-        assert_eq!(store.accept(acceptance(MESSAGES)).await, Ok(Accepted::New));
-        return;
-    }
     for lease in store.claim(Claim::due(at(0), at(30), MESSAGES)).await.unwrap_or_default() {
         let (delivery, transfer) = (lease.delivery.id, lease.delivery.transfer);
         let outcome = AttemptOutcome::Sent { state: DeliveryState::AwaitingCollection, reference: None };
@@ -69,6 +61,13 @@ async fn child() {
         if store.complete(vec![end]).await == Ok(vec![true]) {
             println!("\nacknowledged {transfer}{SENT}");
         }
+    }
+    if std::env::var_os(ERASES).is_some() {
+        let (store, id): (Shared, _) = (Arc::new(store), Uuid::new_v4());
+        let asked = store.request_erasure(&patient(0), request(id), vec![row(AuditWord::Erase)]).await;
+        assert_eq!(asked, Ok(true));
+        confirm(&store, id, "Bea").await;
+        assert_eq!(store.accept(acceptance(MESSAGES)).await, Ok(Accepted::New));
     }
 }
 
