@@ -402,7 +402,7 @@ fn mesh(config: &Config, findings: &mut Findings) {
         findings.warning("mesh.certificate_file", "not set: the NHS MESH environments want mutual TLS");
     }
     findings.positive("mesh.poll_seconds", mesh.poll_seconds);
-    if !sandbox && mesh.poll_seconds < MESH_POLL_SECONDS_MIN {
+    if !sandbox && (1..MESH_POLL_SECONDS_MIN).contains(&mesh.poll_seconds) {
         findings.error(
             "mesh.poll_seconds",
             format!("MESH has a mailbox polled every five minutes at most: at least {MESH_POLL_SECONDS_MIN}"),
