@@ -184,8 +184,9 @@ pub struct Gateway {
     pub(crate) journal: Journal,
     /// Rung when there may be something to send, or when a state has changed.
     pub(crate) work: Notify,
-    /// For large messages that are taken in at once.
+    /// For bodies of large messages that wait for their turn.
     bodies: Room,
+    /// For large messages that are taken in at once.
     pub(crate) room: Room,
     pub(crate) scanning: Room,
     /// Rung when many copies are to be sent again.
