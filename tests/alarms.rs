@@ -9,15 +9,15 @@ use onward_core::audit::Agent;
 use onward_core::client::Role;
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::Resend;
-use onward_core::store::alerts::{AlertKind, Concern, NewAlert};
-use onward_core::transport::{Mailbox, MeshMessage, SendError};
+use onward_core::store::alerts::{AlertKind, Channel, Concern, NewAlert};
+use onward_core::transport::{Mailbox, MeshMessage, Notifier, SendError, Telling};
 use onward_core::{Clock as _, MeshMailboxId};
 use onward_fhir::itk::ResponseCode;
 use onward_gateway::acknowledge::{Answer, Moved};
 use onward_gateway::collect::Form;
 use onward_gateway::holds::Decider;
 use onward_gateway::lifecycle::Withdrawn;
-use onward_gateway::operate::BoardFilter;
+use onward_gateway::operate::{BoardFilter, Resent};
 
 use crate::arrival::{Bench, Turned, client, down};
 
@@ -99,7 +99,7 @@ async fn what_a_system_could_not_read_is_a_persons_task_and_what_a_home_declines
     let decider = Decider { agent, by: "Ada Wells", reason: "mended there", act: true, request_id: None };
     let found = bench.gateway.resendable(&BoardFilter::default()).await.expect("readable");
     assert_eq!(found.iter().map(|stuck| stuck.copy.id).collect::<Vec<_>>(), [copy], "it is on the board");
-    assert_eq!(bench.gateway.resend(copy, Resend::Replay, &decider).await, Ok(true));
+    assert_eq!(bench.gateway.resend(copy, Resend::Replay, &decider).await, Ok(Resent::Queued));
     bench.gateway.dispatch_due().await.expect("sent");
     // A person at the home says no: nothing is broken, and the ward must know before they send anybody.
     says(None).await;
@@ -107,7 +107,7 @@ async fn what_a_system_could_not_read_is_a_persons_task_and_what_a_home_declines
     assert_eq!(letters.keys().collect::<Vec<_>>(), ["ward@hospital.example"]);
     assert!(letters["ward@hospital.example"].contains("declined"), "{letters:?}");
     assert_eq!(bench.open_alerts().await, [(AlertKind::Declined, 1)]);
-    assert_eq!(bench.gateway.resend(copy, Resend::Replay, &decider).await, Ok(false), "it is decided");
+    assert_eq!(bench.gateway.resend(copy, Resend::Replay, &decider).await, Ok(Resent::Not), "it is decided");
 }
 
 #[tokio::test]
@@ -187,6 +187,48 @@ async fn a_notice_to_stop_that_nobody_opens_is_escalated() {
     bench.gateway.open(&home, notice, Form::Document, None).await.expect("audited").expect("read");
     bench.gateway.alert_once().await.expect("looked");
     assert!(bench.open_alerts().await.is_empty(), "it is read");
+}
+
+/// A system that is told of everything.
+struct Webhook(tokio::sync::mpsc::UnboundedSender<String>);
+
+#[async_trait]
+impl Notifier for Webhook {
+    fn channel(&self) -> Channel {
+        Channel::Webhook
+    }
+
+    async fn tell(&self, telling: &Telling) -> Result<(), SendError> {
+        self.0.send(telling.text.clone()).expect("the test listens");
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_mail_server_that_hangs_delays_neither_a_look_nor_another_way_to_tell() {
+    let (told, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    let bench = Bench::with_webhook("2026-11-13T09:00:00Z", Arc::new(Webhook(told))).await;
+    bench.letters.hangs.store(true, std::sync::atomic::Ordering::SeqCst);
+    bench.partner(Some(SendError::Permanent { reason: "404".to_owned() }));
+    bench.accept().await;
+    bench.gateway.dispatch_due().await.expect("sent");
+    let (letters, gateway) = (Arc::clone(&bench.letters), Arc::new(bench.gateway));
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let telling = tokio::spawn(Arc::clone(&gateway).tell_until(stopped));
+    let failed = "A discharge could not be delivered";
+    assert_ne!(gateway.look_once().await, Ok(0));
+    assert!(hears.recv().await.expect("told").contains(failed), "while the first letter hangs");
+    // Something else fails meanwhile: it is raised and told, and the letter hangs still.
+    let background = gateway.background();
+    for _ in 0..3 {
+        background.fell("dispatcher");
+        background.begins("dispatcher");
+    }
+    assert_eq!(gateway.look_once().await, Ok(1), "a look waits for no telling");
+    assert!(hears.recv().await.expect("told").contains("falls again and again"));
+    assert!(letters.sent.lock().expect("whole").is_empty(), "no letter has gone");
+    stop.send(true).expect("it listens");
+    telling.abort();
 }
 
 #[tokio::test]

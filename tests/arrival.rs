@@ -13,6 +13,7 @@ use onward_core::transport::SendError;
 use onward_core::{Clock as _, TransferId};
 use onward_gateway::collect::Form;
 use onward_gateway::holds::{Decider, Released};
+use onward_gateway::operate::Pausing;
 
 pub(crate) use self::bench::{Bench, LEASE, Turned, client, down};
 use self::bench::{at, refused};
@@ -96,7 +97,14 @@ async fn fault_031_a_poison_message_parks_itself_alone_and_a_person_hears_of_it(
     for copy in bench.transfer(poison).await.copies().filter(|copy| copy.state == DeliveryState::Failed) {
         let store = bench.gateway.store();
         let again = store
-            .requeue(copy.id, Resend::Retry, "Ada Wells", "mended at the pharmacy", bench.clock.now(), Vec::new())
+            .requeue(
+                copy.id,
+                Resend::Retry.into(),
+                "Ada Wells",
+                "mended at the pharmacy",
+                bench.clock.now(),
+                Vec::new(),
+            )
             .await;
         assert_eq!(again, Ok(true));
     }
@@ -189,14 +197,14 @@ async fn what_a_pause_held_back_is_not_given_up_at_its_first_failure() {
     let bench = Bench::at("2026-11-13T09:00:00Z").await;
     let agent = Agent::named("operator", None);
     let decider = Decider { agent, by: "Ada Wells", reason: "moving", act: true, request_id: None };
-    assert_eq!(bench.gateway.pause(None, &decider).await, Ok(true));
+    assert_eq!(bench.gateway.pause(None, &decider).await, Ok(Pausing::Done(None)));
     let id = bench.accept().await;
     bench.later(25 * 3_600);
     bench.gateway.alert_once().await.expect("looked");
     let open = bench.open_alerts().await;
     assert!(open.contains(&(AlertKind::QueuedTooLong, 1)), "a pause that was forgotten: {open:?}");
     bench.later(75 * 3_600);
-    assert_eq!(bench.gateway.resume(None, &decider).await, Ok(true));
+    assert_eq!(bench.gateway.resume(None, &decider).await, Ok(Pausing::Done(None)));
     bench.partner(Some(down()));
     while bench.gateway.dispatch_due().await.expect("sent") > 0 {}
     let pharmacy = async || {
@@ -295,7 +303,10 @@ async fn a_home_is_told_by_a_link_that_something_waits() {
     let Some(DirectoryEntry::CareHome(mut home)) = entry else { panic!("a home") };
     home.contact.email = "duty@home.example".to_owned();
     let (store, now) = (bench.gateway.store(), bench.clock.now());
-    store.import_directory(vec![DirectoryEntry::CareHome(home)], "test", now, Vec::new()).await.expect("imported");
+    store
+        .import_directory(vec![DirectoryEntry::CareHome(home)], "test", now, Vec::new().into())
+        .await
+        .expect("imported");
     let ids = [bench.accept().await, bench.accept().await];
     while bench.gateway.dispatch_due().await.expect("sent") > 0 {}
     assert_eq!(bench.gateway.alert_once().await, Ok(2));

@@ -151,7 +151,7 @@ async fn a_fault_of_ours_in_one_attempt_is_that_copys_alone() {
     *bench.partner.panics_for.lock().expect("whole") = None;
     let now = bench.clock.now();
     let again =
-        bench.gateway.store().requeue(failed[0].id, Resend::Retry, "Ada Wells", "mended", now, Vec::new()).await;
+        bench.gateway.store().requeue(failed[0].id, Resend::Retry.into(), "Ada Wells", "mended", now, Vec::new()).await;
     assert_eq!(again, Ok(true));
     bench.gateway.dispatch_due().await.expect("the store is well");
     let copies = self::copies(bench.gateway.store().as_ref(), transfer).await;
@@ -190,7 +190,7 @@ async fn a_copy_of_which_nothing_can_be_told_is_not_sent_and_the_others_are() {
         words.iter().any(|word| word == "delivery-failed") && !words.iter().any(|word| word == "intend"),
         "{words:?}"
     );
-    let again = bench.gateway.store().requeue(id, Resend::Retry, "Ada Wells", "mended", now, Vec::new()).await;
+    let again = bench.gateway.store().requeue(id, Resend::Retry.into(), "Ada Wells", "mended", now, Vec::new()).await;
     assert_eq!(again, Ok(true));
     bench.gateway.dispatch_due().await.expect("the store is well");
     assert_eq!(in_state(&self::copies(bench.gateway.store().as_ref(), transfer).await, DeliveryState::Received), 2);

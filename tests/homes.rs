@@ -111,7 +111,7 @@ async fn a_home_keeps_its_own_entry_and_a_hospital_finds_it() {
     let at = old.beds_updated.expect("told");
     let row = world.configured("time passes");
     let store = world.gateway().store();
-    store.import_directory(vec![DirectoryEntry::CareHome(old)], "test", at, vec![row]).await.expect("imported");
+    store.import_directory(vec![DirectoryEntry::CareHome(old)], "test", at, vec![row].into()).await.expect("imported");
     assert!(found("").await.2.contains("Over 24 hours old: confirmed"));
     for words in ["Dementia: 2 of 12 vacant, 10 occupied", "Nursing: 4 of 10 vacant, 0 occupied, closed to admission"] {
         assert!(found("").await.2.contains(words), "{words}: {}", found("").await.2);

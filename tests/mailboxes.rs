@@ -200,7 +200,7 @@ impl Bench {
         let store = app::open_store(&load(&world.config_file), Tenure::Server).await.expect("a store");
         let clock = Arc::new(Turned(Mutex::new(SystemClock.now())));
         let practice = stored(store.as_ref(), PRACTICE).await.expect("there").with_endpoint(by_mesh(MAILBOX));
-        store.import_directory(vec![practice], "test", clock.now(), Vec::new()).await.expect("imported");
+        store.import_directory(vec![practice], "test", clock.now(), Vec::new().into()).await.expect("imported");
         let mesh = Arc::<Mesh>::default();
         let watched = Some(watched(&mesh, &[], SignedDuration::from_mins(30)));
         let gateway = assembled(&world, store, &clock, settings, None, watched);
@@ -305,7 +305,7 @@ async fn of_many_mailboxes_that_mesh_lists_otherwise_a_round_tells_a_few() {
     };
     let inbox = |n: u32| practice(&format!("Y98{n:03}").as_str()).with_endpoint(Endpoint::Inbox {});
     let entries = moved.iter().map(practice).chain((0..100).map(inbox)).collect();
-    store.import_directory(entries, "test", bench.clock.now(), Vec::new()).await.expect("imported");
+    store.import_directory(entries, "test", bench.clock.now(), Vec::new().into()).await.expect("imported");
     let told = async || {
         let mut told = bench.told_of().await;
         told.sort();

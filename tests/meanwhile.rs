@@ -269,7 +269,7 @@ async fn a_homes_entry_that_a_colleague_changed_is_not_overwritten_unseen() {
     (home.beds_available.with_nursing, home.beds_updated) = (1, Some(SystemClock.now()));
     let entry = DirectoryEntry::CareHome(home);
     let row = world.configured("directory import");
-    store.import_directory(vec![entry], "test", SystemClock.now(), vec![row]).await.expect("imported");
+    store.import_directory(vec![entry], "test", SystemClock.now(), vec![row].into()).await.expect("imported");
     let refused = keep(&day, &last, "3").await;
     assert!(refused.status == 409 && refused.text.contains("Somebody changed this entry, after"), "{}", refused.text);
     // Nor is whoever changed it before the import, once a colleague has confirmed what the import made of it.

@@ -232,6 +232,52 @@ async fn who_comes_second_to_a_copy_is_told_who_was_first() {
     assert!(preview.status == 409 && preview.text.contains("Person ada had it sent again"), "{}", preview.text);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mended_address_is_shown_before_and_taken_by_what_is_sent_again() {
+    let world = World::start_with_broken_partners().await;
+    let ada = operator(&world, "ada").await;
+    let id = sent(&world, fresh(message::EDISCHARGE_ITK3)).await;
+    let dead = copy_in(&world, id, RecipientKind::CoveringPractice, DeliveryState::Failed).await;
+    let path = format!("/operations/deliveries/{}", dead.id);
+    let import = async |endpoint: &str| {
+        let entry = "[[practice]]\nods = \"Y99001\"\nname = \"Beck Lane Surgery\"\nexpires = \"2099-12-31\"\n";
+        world.import_directory(&format!("{entry}endpoint = {{ {endpoint} }}\n")).await;
+    };
+    let before = look(&ada, &format!("{path}/replay")).await;
+    assert!(
+        before.contains("https://beck-lane.example/in") && !before.contains("the directory has changed"),
+        "{before}"
+    );
+    assert!(before.contains("Nothing younger about the person"), "{before}");
+    // By another way: it was not made for that, and what to do is said.
+    import("transport = \"mesh\", mailbox = \"Y99001OT1\"").await;
+    let words = "receives in another way now (MESH mailbox Y99001OT1)";
+    assert!(look(&ada, &format!("{path}/replay")).await.contains(words));
+    assert!(look(&ada, "/operations/retry?recipient=Y99001").await.contains(words));
+    for how in ["retry", "replay"] {
+        let refused = ada.browser.post(&format!("{path}/resend"), &[("how", how), ("reason", WHY)]).await;
+        assert!(refused.status == 422 && refused.text.contains(words), "{how}: {}", refused.text);
+    }
+    let stays = record(&world, id).await.deliveries.into_iter().find(|copy| copy.id == dead.id).expect("there");
+    assert_eq!((stays.version, &stays.endpoint), (dead.version, &dead.endpoint));
+    // To another address of the same way it goes.
+    import("transport = \"https\", url = \"https://beck-lane.example/new\"").await;
+    let preview = look(&ada, &format!("{path}/replay")).await;
+    for words in
+        ["https://beck-lane.example/new", "It was to go to https://beck-lane.example/in: the directory has changed"]
+    {
+        assert!(preview.contains(words), "{words}: {preview}");
+    }
+    let many = look(&ada, "/operations/retry?recipient=Y99001").await;
+    assert!(
+        many.contains("Y99001 goes to https://beck-lane.example/new, and not to https://beck-lane.example/in (1 copy)")
+    );
+    let sent = ada.browser.post(&format!("{path}/resend"), &[("how", "replay"), ("reason", WHY)]).await;
+    assert_eq!(sent.status, 303, "{}", sent.text);
+    let now = record(&world, id).await.deliveries.into_iter().find(|copy| copy.id == dead.id).expect("there");
+    assert_eq!(now.endpoint.told(), "https://beck-lane.example/new");
+}
+
 /// Hospital and recipient read a Task of each repeat: it leads to that of the copy, and that to it. It is nobody's to move, nobody
 /// else's to see, and does not tell why.
 async fn tasks_of_repeats(world: &World, copy: DeliveryId, first: ReplayId, second: ReplayId) {
@@ -307,6 +353,7 @@ async fn a_pause_holds_back_until_somebody_resumes() {
         (&[("whom", "one"), ("recipient", "no code"), ("reason", WHY)], "ODS code"),
         (&[("whom", "one"), ("recipient", "VMH01")], "Say why"),
         (&[("whom", "everybody"), ("recipient", "VMH01"), ("reason", WHY)], "Take the code out"),
+        (&[("whom", "one"), ("recipient", "VMH99"), ("reason", WHY)], "Nobody is known by this code"),
     ] {
         let page = pause(fields).await;
         assert!(page.status == 422 && page.text.contains(error), "{}", page.text);

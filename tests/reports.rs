@@ -8,6 +8,7 @@ use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, DeliveryQuery, Resen
 use onward_core::transport::{MeshMessage, SendError, Sent};
 use onward_core::{Clock as _, SystemClock};
 use onward_gateway::holds::Decider;
+use onward_gateway::operate::Resent;
 use onward_tests::message::{self, fresh};
 
 use crate::answers::bench::{Bench, HOSPITAL, PRACTICE, correlation, data, report};
@@ -196,7 +197,7 @@ async fn a_response_that_nobody_collects_is_a_persons_task_and_can_be_sent_again
     assert!(concerns.iter().any(is_told), "{concerns:?}");
     let why =
         Decider { agent: Agent::gateway(), by: "Ada Wells", reason: "they look now", act: true, request_id: None };
-    assert_eq!(bench.gateway.resend(response.id, Resend::Retry, &why).await, Ok(true));
+    assert_eq!(bench.gateway.resend(response.id, Resend::Retry, &why).await, Ok(Resent::Queued));
     while bench.gateway.dispatch_due().await.expect("sent") > 0 {}
     assert_eq!(bench.response(transfer).await.state, DeliveryState::Completed);
     // A report about the earlier one that comes late is none about a refusal.

@@ -36,7 +36,10 @@ async fn bench() -> Bench {
     let gone = Practice { expires: jiff::civil::date(2020, 1, 1), ..known.clone() };
     let was = DirectoryEntry::Practice(known);
     assert_eq!(store.amend_directory(was, DirectoryEntry::Practice(gone), "test", now, Vec::new()).await, Ok(true));
-    store.import_directory(vec![DirectoryEntry::Practice(other)], "test", now, Vec::new()).await.expect("imported");
+    store
+        .import_directory(vec![DirectoryEntry::Practice(other)], "test", now, Vec::new().into())
+        .await
+        .expect("imported");
     bench
 }
 

@@ -189,7 +189,7 @@ impl Bench {
         let now = SystemClock.now();
         let import = directory_import::read(&text, Format::Toml, &BTreeMap::new(), now).expect("a directory");
         let store = self.gateway.store();
-        store.import_directory(import.entries, "test", now, Vec::new()).await.expect("imported");
+        store.import_directory(import.entries, "test", now, Vec::new().into()).await.expect("imported");
         store.put_client(hospital(), Vec::new()).await.expect("registered");
     }
 

@@ -66,6 +66,8 @@ impl Clock for Turned {
 pub(crate) struct Letters {
     pub(crate) sent: Mutex<Vec<(String, String)>>,
     pub(crate) refuses: Mutex<Option<SendError>>,
+    /// The mail server takes the connection and says nothing more.
+    pub(crate) hangs: std::sync::atomic::AtomicBool,
 }
 
 #[async_trait]
@@ -75,6 +77,9 @@ impl Notifier for Letters {
     }
 
     async fn tell(&self, telling: &Telling) -> Result<(), SendError> {
+        if self.hangs.load(std::sync::atomic::Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         if let Some(error) = self.refuses.lock().expect("whole").clone() {
             return Err(error);
         }
@@ -180,6 +185,15 @@ impl Bench {
     }
 
     pub(crate) async fn made(now: &str, tell_homes: bool, workers: u32) -> Self {
+        Self::wired(now, tell_homes, workers, None).await
+    }
+
+    /// Another system is told of everything besides.
+    pub(crate) async fn with_webhook(now: &str, webhook: Arc<dyn Notifier>) -> Self {
+        Self::wired(now, false, 8, Some(webhook)).await
+    }
+
+    async fn wired(now: &str, tell_homes: bool, workers: u32, webhook: Option<Arc<dyn Notifier>>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("gateway.toml");
         let text = "[identity]\nods = \"Y99900\"\nname = \"Onward test gateway\"\n[pds]\nmode = \"stand-in\"\nstand_in_file = \"people.toml\"\n";
@@ -203,7 +217,7 @@ impl Bench {
             mailboxes: None,
             transports: vec![Arc::clone(&partner) as Arc<dyn Transport>],
             mailbox: None,
-            notifiers: vec![Arc::clone(&letters) as Arc<dyn Notifier>],
+            notifiers: [Arc::clone(&letters) as Arc<dyn Notifier>].into_iter().chain(webhook).collect(),
             hook: None,
             scanner: None,
             clock: as_clock(),
@@ -224,6 +238,7 @@ impl Bench {
                 holds: BTreeMap::new(),
                 alerts: Alerting {
                     operations: "operations@onward.example".to_owned(),
+                    webhook: "https://rota.example/alerts".to_owned(),
                     wards: [("R9Z".parse().expect("a code"), "ward@hospital.example".to_owned())].into(),
                     ..app::alerting(&config)
                 },
@@ -251,7 +266,7 @@ impl Bench {
         let now = self.clock.now();
         let import = directory_import::read(text, Format::Toml, &BTreeMap::new(), now).expect("a directory");
         let store = self.gateway.store();
-        store.import_directory(import.entries, "test", now, Vec::new()).await.expect("imported");
+        store.import_directory(import.entries, "test", now, Vec::new().into()).await.expect("imported");
         store.put_client(client("northmoor-epr", "R9Z", Role::Sender), Vec::new()).await.expect("registered");
     }
 

@@ -413,7 +413,7 @@ allow_plain_loopback = true
         let row = self.gateway().journal().row(&entry("directory import"));
         self.gateway()
             .store()
-            .import_directory(import.entries, "test", SystemClock.now(), vec![row])
+            .import_directory(import.entries, "test", SystemClock.now(), vec![row].into())
             .await
             .expect("imported");
     }

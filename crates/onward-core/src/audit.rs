@@ -392,6 +392,8 @@ pub fn export_subject(export: Uuid) -> String {
 pub enum Lists {
     /// Lists on which a copy or a transfer of this person stood.
     Of(NhsNumber),
+    /// Lists on which this copy stood.
+    With(DeliveryId),
     /// Exports of entries.
     Exports,
     /// The entries of this export; those of an earlier program are not among them.

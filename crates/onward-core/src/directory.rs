@@ -121,6 +121,38 @@ impl Endpoint {
         }
     }
 
+    /// Whether a copy that was made for this address can leave for another one as it is. MESH finds the practice that holds the person's
+    /// record and no other, by what a document about them says (`by_person`): neither a covering practice nor whoever gets a notice.
+    #[must_use]
+    pub fn leads_on_to(&self, to: &Self, by_person: bool) -> bool {
+        match (self, to) {
+            (Self::Inbox {}, Self::Inbox {})
+            | (Self::Https { .. }, Self::Https { .. })
+            | (Self::ProcessMessage { .. }, Self::ProcessMessage { .. })
+            | (Self::Mesh { .. } | Self::GpRouting { .. }, Self::Mesh { .. })
+            | (Self::GpRouting { .. }, Self::GpRouting { .. }) => true,
+            (Self::Mesh { .. }, Self::GpRouting { .. }) => by_person,
+            _ => false,
+        }
+    }
+
+    /// In words for operators and the audit log: an organisation's address, without user information and query of a URL.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let named = |workflow: &Option<WorkflowId>| {
+            workflow.as_ref().map_or_else(String::new, |workflow| format!(", workflow {workflow}"))
+        };
+        match self {
+            Self::Inbox {} => "its inbox here".to_owned(),
+            Self::Https { url } => without_secrets(url),
+            Self::ProcessMessage { url } => format!("$process-message of {}", without_secrets(url)),
+            Self::Mesh { mailbox, workflow } => format!("MESH mailbox {mailbox}{}", named(workflow)),
+            Self::GpRouting { workflow } => {
+                format!("the MESH mailbox that MESH finds by the person{}", named(workflow))
+            }
+        }
+    }
+
     /// What it stands behind; none of our own inbox.
     #[must_use]
     pub fn hub(&self) -> Option<Hub> {
@@ -144,6 +176,16 @@ pub enum Hub {
 fn authority(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.split(['/', '?', '#']).next().unwrap_or_default().to_ascii_lowercase()
+}
+
+/// A URL without what may be secret in it.
+fn without_secrets(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.rsplit('@').next().unwrap_or_default().to_owned();
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    format!("{scheme}://{}{path}", authority.rsplit('@').next().unwrap_or_default())
 }
 
 /// Whether a text is a location identifier of the Care Quality Commission: `1-` and 6 to 12 digits.
@@ -508,4 +550,48 @@ pub trait Directory: Send + Sync + 'static {
     /// # Errors
     /// When the directory cannot be asked.
     async fn find(&self, person: &Demographics, likeness: Likeness) -> Result<Match, DirectoryError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn https(url: &str) -> Endpoint {
+        Endpoint::Https { url: url.to_owned() }
+    }
+
+    #[test]
+    fn an_address_is_told_without_what_is_secret_in_it() {
+        for (url, told) in [
+            ("https://ada:secret@one.example:8443/in/box?token=secret#secret", "https://one.example:8443/in/box"),
+            ("https://one.example", "https://one.example"),
+            ("https://secret@one.example?token=secret", "https://one.example"),
+            ("ada:secret@one.example/in", "one.example/in"),
+        ] {
+            assert_eq!(https(url).told(), told, "{url}");
+        }
+        let mesh =
+            Endpoint::Mesh { mailbox: "Y99001OT1".parse().expect("a mailbox"), workflow: "TOC_FHIR".parse().ok() };
+        assert_eq!(mesh.told(), "MESH mailbox Y99001OT1, workflow TOC_FHIR");
+    }
+
+    #[test]
+    fn a_copy_leads_on_to_what_takes_the_same_bytes() {
+        let mesh = |name: &str| Endpoint::Mesh { mailbox: name.parse().expect("a mailbox"), workflow: None };
+        let (found, inbox) = (Endpoint::GpRouting { workflow: None }, Endpoint::Inbox {});
+        let message = Endpoint::ProcessMessage { url: "https://one.example/fhir".to_owned() };
+        assert!(mesh("Y99001OT1").leads_on_to(&mesh("Y99001OT2"), false));
+        assert!(https("https://one.example").leads_on_to(&https("https://other.example"), false));
+        assert!(found.leads_on_to(&mesh("Y99001OT1"), false), "a mailbox that MESH did not find is named");
+        assert!(mesh("Y99001OT1").leads_on_to(&found, true));
+        assert!(!mesh("Y99001OT1").leads_on_to(&found, false), "MESH would find another practice, or nobody");
+        for (from, to) in [
+            (&inbox, &https("https://one.example")),
+            (&https("https://one.example"), &inbox),
+            (&https("https://one.example"), &message),
+            (&message, &mesh("Y99001OT1")),
+        ] {
+            assert!(!from.leads_on_to(to, true), "{from:?} {to:?}");
+        }
+    }
 }

@@ -51,7 +51,7 @@ pub use records::{
     DeliveryFigure, DeliveryRecord, Figures, Finish, FoundTask, HeldTransfer, HoldSeen, OriginalMessage, Schema,
     StoredRendition, TransferRecord,
 };
-pub use resending::{Bulk, BulkState, BulkStep, NewBulk, Replay, ResendStore};
+pub use resending::{Again, Bulk, BulkState, BulkStep, ImportAudit, MovedAlong, NewBulk, Replay, ResendStore, Whereto};
 pub use retracing::{Retrace, RetraceStore, Retraced};
 pub use steps::{Arrival, ArrivalQuery, CheckOutcome, Step, StepKind};
 pub use subject::{CopyChange, SubjectHold, SubjectTransfer};
@@ -455,11 +455,12 @@ pub trait Store:
     /// Closes a hold and ends its transfer without copies; `false` when it was closed already.
     async fn close_hold(&self, closure: Closure) -> Result<bool, StoreError>;
     /// Queues a copy again, due at once, with who decided it and why; `false` when its state is none from which it can be sent again
-    /// so. A replay is kept beside the copy ([`ResendStore::replays`]). The alerts about what it was queued for are over.
+    /// so, or its recipient receives in another way by now. [`StoreError::Overtaken`] when its address, or the directory's, is not as it was
+    /// read any more. A replay is kept beside the copy ([`ResendStore::replays`]). The alerts about what it was queued for are over.
     async fn requeue(
         &self,
         delivery: DeliveryId,
-        how: Resend,
+        again: Again,
         by: &str,
         why: &str,
         at: Timestamp,
@@ -493,16 +494,18 @@ pub trait Store:
     /// The token with this hash and its client, unless expired at `now` or the client is disabled.
     async fn token(&self, hash: &[u8; 32], now: Timestamp) -> Result<Option<(Token, Client)>, StoreError>;
 
-    /// Replaces or adds directory entries as one version; returns its number.
+    /// Replaces or adds directory entries as one version; returns its number. Where one receives at another address than before, what is
+    /// queued for it, leased by nobody and stored with the former address goes along, as far as it can leave for the new one as it is
+    /// ([`crate::directory::Endpoint::leads_on_to`]); responses to senders do not.
     async fn import_directory(
         &self,
         entries: Vec<DirectoryEntry>,
         source: &str,
         at: Timestamp,
-        audit: Vec<AuditRow>,
+        audit: ImportAudit,
     ) -> Result<u64, StoreError>;
     /// Puts an entry in the place of one that still stands as it was, as a version of its own; `false`, and nothing is kept,
-    /// when somebody else has changed it meanwhile.
+    /// when somebody else has changed it meanwhile. It is for what an organisation is and can do: no queued copy goes along.
     async fn amend_directory(
         &self,
         was: DirectoryEntry,

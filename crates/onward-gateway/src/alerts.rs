@@ -11,7 +11,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use jiff::SignedDuration;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::directory::{CareHome, Contact, DirectoryEntry};
@@ -24,7 +25,7 @@ use onward_core::store::alerts::{
 use onward_core::transport::{SendError, Telling};
 use onward_core::{OdsCode, Timestamp};
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 use crate::Gateway;
@@ -40,10 +41,33 @@ const ONE_TELLING: Duration = Duration::from_secs(50);
 /// So long after they were taken a telling may begin, and the rest is left to the next look: its end must be kept before another
 /// node may take them.
 const BEGINS_WITHIN: SignedDuration = SignedDuration::from_secs(60);
+/// Tellings of one way that run at once.
+const AT_ONCE: usize = 4;
 /// Attempts to tell somebody, before others are told instead: a few minutes apart, so most of a day.
 const ATTEMPTS_MAX: u32 = 60;
 /// The longest wait between two of them that nobody asks for, minutes.
 const WAIT_MINUTES_MAX: u32 = 15;
+
+/// How many tellings of each way run at once, so that what hangs delays nobody else.
+struct Places {
+    email: Semaphore,
+    webhook: Semaphore,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self { email: Semaphore::new(AT_ONCE), webhook: Semaphore::new(AT_ONCE) }
+    }
+}
+
+impl Places {
+    fn of(&self, channel: Channel) -> &Semaphore {
+        match channel {
+            Channel::Email => &self.email,
+            Channel::Webhook => &self.webhook,
+        }
+    }
+}
 
 /// When a person must look, and whom that is told.
 #[derive(Debug, Clone)]
@@ -61,10 +85,10 @@ pub struct Alerting {
 }
 
 impl Gateway {
-    /// Looks for what needs a person, and tells it, until `stop` turns true.
+    /// Looks for what needs a person until `stop` turns true. It waits for no telling.
     pub async fn alert_until(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         while !*stop.borrow() {
-            if let Err(error) = self.alert_once().await {
+            if let Err(error) = self.look_once().await {
                 tracing::error!(%error, "what needs a person could not be looked for");
             }
             tokio::select! {
@@ -74,23 +98,69 @@ impl Gateway {
         }
     }
 
-    /// One look: clears what is over, raises what nobody knows of, and tells what is due; tells of erasures that lapsed; lets
+    /// Tells what is due until `stop` turns true; then ends what has begun. Woken by every look. What hangs, a mail
+    /// server say, delays nothing else: each way to tell has places of its own, and what falls due meanwhile is taken all the same.
+    pub async fn tell_until(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let places = Places::default();
+        let mut running = FuturesUnordered::new();
+        loop {
+            let stopping = *stop.borrow();
+            if stopping && running.is_empty() {
+                return;
+            }
+            if !stopping {
+                match self.take_due().await {
+                    Ok((taken, groups)) => {
+                        running.extend(groups.into_iter().map(|group| self.tell_in_turn(group, taken, &places)));
+                    }
+                    Err(error) => tracing::error!(%error, "what is due to be told could not be read"),
+                }
+            }
+            let mut look_again = std::pin::pin!(tokio::time::sleep(EVERY));
+            loop {
+                tokio::select! {
+                    Some(()) = running.next(), if !running.is_empty() => {
+                        if stopping && running.is_empty() {
+                            break;
+                        }
+                    }
+                    () = &mut look_again => break,
+                    () = self.tellings.notified() => break,
+                    _ = stop.wait_for(|stop| *stop), if !stopping => break,
+                }
+            }
+        }
+    }
+
+    /// One look ([`Gateway::look_once`]), and then what is due is told.
+    ///
+    /// # Errors
+    /// When the store cannot be read or commit.
+    pub async fn alert_once(&self) -> Result<usize, StoreError> {
+        let raised = self.look_once().await?;
+        let (places, (taken, groups)) = (Places::default(), self.take_due().await?);
+        let mut running: FuturesUnordered<_> =
+            groups.into_iter().map(|group| self.tell_in_turn(group, taken, &places)).collect();
+        while running.next().await.is_some() {}
+        Ok(raised)
+    }
+
+    /// One look: clears what is over, and raises what nobody knows of; tells of erasures that lapsed; lets
     /// replacements go on whose document has come, and carries out redirects that were granted and broke off. Gives the number of alerts
     /// raised.
     ///
     /// # Errors
     /// When the store cannot be read or commit.
-    pub async fn alert_once(&self) -> Result<usize, StoreError> {
+    pub async fn look_once(&self) -> Result<usize, StoreError> {
         let now = self.clock.now();
         self.store.settle_alerts(now).await?;
         let mut raised = 0;
         // First, and told at once: what falls may be this look, further below.
         match self.watch_background(now).await {
-            Ok(true) => {
-                raised += 1;
-                self.tell_due().await?;
+            Ok(new) => {
+                raised += usize::from(new);
+                self.tellings.notify_one();
             }
-            Ok(false) => {}
             Err(error) => tracing::error!(%error, "whether background work needs a person could not be kept"),
         }
         for concern in self.store.concerns(now, self.settings.alerts.deadlines).await? {
@@ -105,7 +175,7 @@ impl Gateway {
             Ok(new) => raised += usize::from(new),
             Err(error) => tracing::error!(%error, "whether the mailbox needs a person could not be kept"),
         }
-        self.tell_due().await?;
+        self.tellings.notify_one();
         if let Err(error) = self.join_left_over().await {
             tracing::error!(%error, "replacements whose document has come could not be looked for");
         }
@@ -274,8 +344,8 @@ impl Gateway {
         })
     }
 
-    /// Tells what is due: what goes to the same address goes as one.
-    async fn tell_due(&self) -> Result<(), StoreError> {
+    /// Takes what is due, since when it is taken; what goes to the same address goes as one.
+    async fn take_due(&self) -> Result<(Timestamp, Vec<Vec<DueNotification>>), StoreError> {
         let now = self.clock.now();
         let mut groups: BTreeMap<(&str, String, &str), Vec<DueNotification>> = BTreeMap::new();
         for due in self.store.take_notifications(now, now + TAKEN).await? {
@@ -283,22 +353,26 @@ impl Gateway {
             let key = (new.channel.as_str(), new.address.clone(), new.contacted.as_str());
             groups.entry(key).or_default().push(due);
         }
-        for group in groups.into_values() {
-            // What begins later might end after another node has taken them, and be told a second time.
-            if self.clock.now().duration_since(now) > BEGINS_WITHIN {
-                break;
-            }
-            let (count, first) = (group.len(), group.first().map(|due| due.notification.id));
-            // A fault of ours in one group hinders no other: it falls due again, and would stand before the same ones each time.
-            let error = match AssertUnwindSafe(self.tell(group)).catch_unwind().await {
-                Ok(Ok(())) => continue,
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => "a panic".to_owned(),
-            };
-            let first = first.map(tracing::field::display);
-            tracing::error!(%error, count, first, "what is due could not be told, and is due again");
+        Ok((now, groups.into_values().collect()))
+    }
+
+    /// Tells a group when there is a place for it.
+    async fn tell_in_turn(&self, group: Vec<DueNotification>, taken: Timestamp, places: &Places) {
+        let Some(first) = group.first().map(|due| (due.notification.id, due.notification.channel)) else { return };
+        let (id, channel) = first;
+        let Ok(_place) = places.of(channel).acquire().await else { return };
+        // What begins later might end after another node has taken them, and be told a second time: it falls due again.
+        if self.clock.now().duration_since(taken) > BEGINS_WITHIN {
+            return;
         }
-        Ok(())
+        let count = group.len();
+        // A fault of ours in one group hinders no other: it falls due again, and would stand before the same ones each time.
+        let error = match AssertUnwindSafe(self.tell(group)).catch_unwind().await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "a panic".to_owned(),
+        };
+        tracing::error!(%error, count, first = %id, "what is due could not be told, and is due again");
     }
 
     async fn tell(&self, group: Vec<DueNotification>) -> Result<(), StoreError> {

@@ -45,6 +45,7 @@ mod order;
 pub mod organisations;
 mod pausing;
 pub mod prepare;
+pub mod readdressing;
 pub mod recall;
 pub mod reconcile;
 pub mod redirect;
@@ -191,6 +192,8 @@ pub struct Gateway {
     pub(crate) scanning: Room,
     /// Rung when many copies are to be sent again.
     pub(crate) bulks: Notify,
+    /// Wakes who tells what is due.
+    pub(crate) tellings: Notify,
     pub(crate) breakers: Breakers,
     /// Those of subscribers: their probes are calls, not copies.
     pub(crate) hook_breakers: Breakers,
@@ -270,6 +273,7 @@ impl Gateway {
             room: Room::of_makers(),
             scanning: Room::of_scanning(),
             bulks: Notify::new(),
+            tellings: Notify::new(),
             hook_breakers: Breakers::default(),
             reader: Arc::default(),
             looked: Mutex::default(),

@@ -7,7 +7,7 @@
 use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
 use onward_core::client::Client;
 use onward_core::directory::Endpoint;
-use onward_core::state::{Departure, EndReason, RecipientKind};
+use onward_core::state::{Departure, EndReason, RecipientKind, TransportKind};
 use onward_core::store::{
     DeliveryRecord, Ending, NewDelivery, Notice, Predecessor, Store, StoreError, TakeBack, TransferRecord,
 };
@@ -17,6 +17,7 @@ use onward_transform::render::{self, NoticeParts};
 
 use crate::Gateway;
 use crate::prepare::read_tree;
+use crate::sightings;
 
 /// How often a change is tried again that others overtook.
 pub(crate) const TRIES: usize = 8;
@@ -162,6 +163,7 @@ impl Gateway {
                             "version {version} replaces version {}: stop using version {}",
                             record.version, record.version
                         ),
+                        seen: false,
                         notice: None,
                     },
                     None => {
@@ -186,7 +188,18 @@ impl Gateway {
         reason: String,
     ) -> Result<Ending, StoreError> {
         let notice = self.notice(copy, why, &reason, None).await?;
-        Ok(Ending { delivery: copy.id, why, by: None, reason, notice: Some(notice) })
+        let seen = self.was_seen(copy).await?;
+        Ok(Ending { delivery: copy.id, why, by: None, reason, seen, notice: Some(notice) })
+    }
+
+    /// Whether the recipient's people have seen on their list whom a copy is about.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn was_seen(&self, copy: &DeliveryRecord) -> Result<bool, StoreError> {
+        // Only homes have such a list, whichever way they receive.
+        Ok(copy.kind == RecipientKind::CareHome
+            && !sightings::lists_that_named(self.store.as_ref(), copy.id).await?.is_empty())
     }
 
     /// The notice to whoever has a copy; where the person went, when they left the home.
@@ -394,12 +407,21 @@ impl Gateway {
     }
 }
 
-/// Whether the content of a copy may have reached its recipient.
+/// Whether the content of a copy may have reached its recipient, as far as the copy tells: who saw it on a list alone, the log tells
+/// ([`Gateway::was_seen`]).
 #[must_use]
 pub fn may_have_it(copy: &DeliveryRecord) -> bool {
-    use onward_core::state::{DeliveryState, TransportKind};
+    use onward_core::state::DeliveryState;
     if copy.endpoint.kind() == TransportKind::Inbox {
-        return copy.opened.is_some() || matches!(copy.state, DeliveryState::Completed | DeliveryState::Rejected);
+        // Whoever answers for it knows whom it is about.
+        return copy.opened.is_some()
+            || matches!(
+                copy.state,
+                DeliveryState::Accepted
+                    | DeliveryState::InProgress
+                    | DeliveryState::Completed
+                    | DeliveryState::Rejected
+            );
     }
     copy.opened.is_some()
         || copy.attempts > 0

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use onward_core::audit::{AuditEntry, AuditQuery, AuditWord, Basis};
 use onward_core::cause::Cause;
+use onward_core::directory::Endpoint;
 use onward_core::state::RecipientKind;
 use onward_core::store::{
-    Approval, ApprovalKind, Backlog, Bulk, Damaged, DeliveryRecord, HeldTransfer, OriginalMessage, Pause, Queue,
-    Resend, StoreError, Stuck, StuckQuery,
+    Again, Approval, ApprovalKind, Backlog, Bulk, Damaged, DeliveryQuery, DeliveryRecord, HeldTransfer, OriginalMessage,
+    Pause, Queue, Resend, StoreError, Stuck, StuckQuery, Whereto,
 };
 use onward_core::{DeliveryId, NhsNumber, OdsCode, Timestamp, TransferId};
 use onward_fhir::views;
@@ -22,6 +23,9 @@ use crate::shown::Shown;
 
 /// Copies that one decision sends again at most.
 pub const BULK_MAX: u32 = 500;
+
+/// How often what is to be sent again is read when its address changes meanwhile.
+const LOOKS: u32 = 5;
 
 /// After the name of whom it concerns, how an entry tells that a pause began.
 pub(crate) const PAUSED: &str = "paused by";
@@ -53,6 +57,35 @@ impl Tally {
         self.count += count;
         self.oldest = self.oldest.min(oldest);
     }
+}
+
+/// What became of sending a copy again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resent {
+    /// It is queued.
+    Queued,
+    /// There is none, or it cannot be sent again so any more.
+    Not,
+    /// Its recipient receives now in a way for which it was not made ([`crate::readdressing::other_way`]).
+    OtherWay {
+        /// The recipient.
+        recipient: OdsCode,
+        /// The address that it was made for.
+        from: Endpoint,
+        /// The recipient's now.
+        to: Endpoint,
+    },
+}
+
+/// What became of pausing a recipient or everybody, or of ending that; with whom it is about, by the code that their copies carry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pausing {
+    /// It is done.
+    Done(Option<OdsCode>),
+    /// It was so already.
+    Already(Option<OdsCode>),
+    /// Nobody is known by this code, and nothing was done.
+    Unknown,
 }
 
 /// How the queues stand.
@@ -236,13 +269,34 @@ impl Gateway {
         Ok(self.store.search_audit(query).await?.first().map(|entry| entry.recorded))
     }
 
-    /// Sends a copy again under its own identifier; `false` when it cannot be sent again so.
+    /// Sends a copy again under its own identifier, to where its recipient receives now.
     ///
     /// # Errors
-    /// When the store cannot commit.
-    pub async fn resend(&self, delivery: DeliveryId, how: Resend, decider: &Decider<'_>) -> Result<bool, StoreError> {
-        let Some(record) = self.store.delivery(delivery).await? else { return Ok(false) };
+    /// When the store cannot commit, or what it rests on changed again and again.
+    pub async fn resend(&self, delivery: DeliveryId, how: Resend, decider: &Decider<'_>) -> Result<Resent, StoreError> {
+        let mut last = StoreError::Overtaken;
+        for _ in 0..LOOKS {
+            match self.resend_as_read(delivery, how, decider).await {
+                Err(StoreError::Overtaken) => last = StoreError::Overtaken,
+                done => return done,
+            }
+        }
+        Err(last)
+    }
+
+    async fn resend_as_read(
+        &self,
+        delivery: DeliveryId,
+        how: Resend,
+        decider: &Decider<'_>,
+    ) -> Result<Resent, StoreError> {
+        let Some(record) = self.store.delivery(delivery).await? else { return Ok(Resent::Not) };
+        let to = self.whereto(&record).await?;
+        if let Whereto::OtherWay { from, to } = to {
+            return Ok(Resent::OtherWay { recipient: record.recipient, from, to });
+        }
         let at = self.clock.now();
+        let beside = self.told_of_resending(&record, &to).await?;
         let entry = AuditEntry {
             transfer: Some(record.transfer),
             delivery: Some(delivery),
@@ -254,13 +308,13 @@ impl Gateway {
                 AuditWord::Release,
                 at,
                 decider.agent.clone(),
-                format!("{how} of a {} copy: {}", record.state, decider.reason),
+                format!("{how} of a {} copy{beside}: {}", record.state, decider.reason),
             )
         };
-        let requeued =
-            self.store.requeue(delivery, how, decider.by, decider.reason, at, vec![self.journal.row(&entry)]).await?;
+        let rows = vec![self.journal.row(&entry)];
+        let requeued = self.store.requeue(delivery, Again { how, to }, decider.by, decider.reason, at, rows).await?;
         self.work.notify_one();
-        Ok(requeued)
+        Ok(if requeued { Resent::Queued } else { Resent::Not })
     }
 
     /// The copies that [`Gateway::start_bulk`] would send again: those that failed and fit the filter, at most [`BULK_MAX`].
@@ -273,26 +327,57 @@ impl Gateway {
         Ok(self.store.stuck(stuck_query(&filter, &backlog, BULK_MAX)).await?.rows)
     }
 
-    /// Pauses a recipient, or everybody; `false` when it is paused already.
+    /// Pauses a recipient, or everybody.
     ///
     /// # Errors
     /// When the store cannot commit.
-    pub async fn pause(&self, recipient: Option<OdsCode>, decider: &Decider<'_>) -> Result<bool, StoreError> {
+    pub async fn pause(&self, asked: Option<&OdsCode>, decider: &Decider<'_>) -> Result<Pausing, StoreError> {
+        let recipient = match asked {
+            Some(code) => match self.recipient_with(code).await? {
+                Some(ods) => Some(ods),
+                None => return Ok(Pausing::Unknown),
+            },
+            None => None,
+        };
         let row = self.configured(decider, format!("{} {PAUSED}", named(recipient.as_ref())));
-        let pause =
-            Pause { recipient, reason: decider.reason.to_owned(), by: decider.by.to_owned(), since: self.clock.now() };
-        self.store.pause(pause, vec![row]).await
+        let (reason, by) = (decider.reason.to_owned(), decider.by.to_owned());
+        let pause = Pause { recipient: recipient.clone(), reason, by, since: self.clock.now() };
+        let done = self.store.pause(pause, vec![row]).await?;
+        Ok(if done { Pausing::Done(recipient) } else { Pausing::Already(recipient) })
     }
 
-    /// Ends a pause; `false` when there is none.
+    /// Ends a pause. One that is there ends by the code that it names, also where nobody has that.
     ///
     /// # Errors
     /// When the store cannot commit.
-    pub async fn resume(&self, recipient: Option<&OdsCode>, decider: &Decider<'_>) -> Result<bool, StoreError> {
-        let row = self.configured(decider, format!("{} {RESUMED}", named(recipient)));
-        let ended = self.store.resume(recipient, vec![row]).await?;
+    pub async fn resume(&self, asked: Option<&OdsCode>, decider: &Decider<'_>) -> Result<Pausing, StoreError> {
+        let named_so = self.store.pauses().await?.iter().any(|pause| pause.recipient.as_ref() == asked);
+        let recipient = match asked {
+            Some(code) if !named_so => match self.recipient_with(code).await? {
+                Some(ods) => Some(ods),
+                None => return Ok(Pausing::Unknown),
+            },
+            asked => asked.cloned(),
+        };
+        let row = self.configured(decider, format!("{} {RESUMED}", named(recipient.as_ref())));
+        let ended = self.store.resume(recipient.as_ref(), vec![row]).await?;
         self.work.notify_one();
-        Ok(ended)
+        Ok(if ended { Pausing::Done(recipient) } else { Pausing::Already(recipient) })
+    }
+
+    /// Whom a code means, by the code that copies to them carry: a home has others besides. `None`: neither the directory nor any copy
+    /// knows it, or two homes claim it.
+    async fn recipient_with(&self, code: &OdsCode) -> Result<Option<OdsCode>, StoreError> {
+        if let Some(entry) = self.store.directory_entry(code).await? {
+            return Ok(Some(entry.ods().clone()));
+        }
+        let query = DeliveryQuery {
+            recipient: Some(code.clone()),
+            include_responses: true,
+            limit: 1,
+            ..DeliveryQuery::default()
+        };
+        Ok((!self.store.deliveries(query).await?.rows.is_empty()).then(|| code.clone()))
     }
 
     pub(crate) fn configured(&self, decider: &Decider<'_>, what: String) -> onward_core::audit::AuditRow {

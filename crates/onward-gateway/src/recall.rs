@@ -37,7 +37,7 @@ const NAMES_HOME: [RecipientKind; 3] =
 pub struct RecalledCopy {
     /// The copy as it was before.
     pub copy: DeliveryRecord,
-    /// Its recipient gets a notice: it may have it, or have read it.
+    /// Its recipient gets a notice: it may have it, or have read it or seen it on a list.
     pub told: bool,
 }
 
@@ -149,8 +149,11 @@ impl Gateway {
         }
         let mut chosen = along(&line, transfer, only);
         chosen.retain(|copy| !is_recalled(copy));
-        let recalled =
-            chosen.iter().map(|copy| RecalledCopy { copy: (*copy).clone(), told: may_have_it(copy) }).collect();
+        let mut recalled = Vec::new();
+        for copy in &chosen {
+            let told = may_have_it(copy) || self.was_seen(copy).await?;
+            recalled.push(RecalledCopy { copy: (*copy).clone(), told });
+        }
         let Some(newest) = line.first().filter(|_| act && !chosen.is_empty()) else { return Ok(recalled) };
         let mut endings = Vec::new();
         for copy in &chosen {

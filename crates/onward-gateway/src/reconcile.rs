@@ -54,11 +54,11 @@ pub enum Progress {
     Held,
     /// A person ended it without sending anything.
     NotSent,
-    /// The hospital took it back.
+    /// The hospital took it back, or every copy was taken back.
     Withdrawn,
     /// A copy failed for good.
     Failed,
-    /// A copy has not left yet.
+    /// A copy has not left yet, or has been sent and nothing says that it arrived.
     NotDelivered,
     /// A recipient declined it.
     Declined,
@@ -97,8 +97,13 @@ impl Progress {
         if transfer.ended.is_some() {
             return (Self::Withdrawn, String::new());
         }
+        // Whoever a copy was taken back from, or whose it was before a later one, is nobody's work.
+        let copies = || transfer.copies().filter(|copy| copy.ended.is_none());
+        if transfer.copies().next().is_some() && copies().next().is_none() {
+            return (Self::Withdrawn, String::new());
+        }
         let reader = |copy: &&DeliveryRecord| copy.kind == RecipientKind::CareHome;
-        let has_home = transfer.copies().any(|copy| reader(&copy));
+        let has_home = copies().any(|copy| reader(&copy));
         let unread = |copy: &DeliveryRecord| {
             let done = copy.opened.is_some() || copy.state.is_acknowledged() || copy.state == DeliveryState::Withdrawn;
             !done && (reader(&copy) || !has_home)
@@ -111,12 +116,11 @@ impl Progress {
             (Self::NotDelivered, &|copy: &DeliveryRecord| copy.state == DeliveryState::Queued),
             (Self::Declined, &|copy: &DeliveryRecord| copy.state == DeliveryState::Rejected),
             (Self::NotRead, &unread),
+            // Last: that nobody has read it is told before that a practice's answer is missing.
+            (Self::NotDelivered, &|copy: &DeliveryRecord| copy.state == DeliveryState::Sent && copy.opened.is_none()),
         ] {
-            let whose: Vec<_> = transfer
-                .copies()
-                .filter(|copy| fits(copy))
-                .map(|copy| format!("{} {}", copy.kind, copy.recipient))
-                .collect();
+            let whose: Vec<_> =
+                copies().filter(|copy| fits(copy)).map(|copy| format!("{} {}", copy.kind, copy.recipient)).collect();
             if !whose.is_empty() {
                 return (progress, whose.join(", "));
             }
@@ -321,6 +325,11 @@ fn matched(
 
 #[cfg(test)]
 mod tests {
+    use onward_core::DeliveryId;
+    use onward_core::directory::Endpoint;
+    use onward_core::state::EndReason;
+    use onward_core::store::{Ended, ReplyWanted};
+
     use super::*;
 
     fn at(text: &str) -> Timestamp {
@@ -329,6 +338,91 @@ mod tests {
 
     fn discharge(moment: &str) -> Discharge {
         Discharge { patient: "9990000018".parse().expect("a test number"), from: at(moment), until: at(moment) }
+    }
+
+    fn copy(kind: RecipientKind, recipient: &str, state: DeliveryState, why: Option<EndReason>) -> DeliveryRecord {
+        DeliveryRecord {
+            id: DeliveryId::random(),
+            transfer: TransferId(uuid::Uuid::nil()),
+            sender: "R9Z".parse().expect("a code"),
+            patient: None,
+            kind,
+            recipient: recipient.parse().expect("a code"),
+            recipient_name: String::new(),
+            endpoint: Endpoint::Inbox {},
+            state,
+            version: 1,
+            attempts: 1,
+            next_attempt: None,
+            reason: None,
+            code: None,
+            reference: None,
+            correlation_id: None,
+            body_bytes: 0,
+            acknowledgement_awaited: true,
+            basis: String::new(),
+            created: at("2026-11-18T10:00:00Z"),
+            changed: at("2026-11-18T10:00:00Z"),
+            opened: None,
+            erased: false,
+            ended: why.map(|why| Ended { why, by: None }),
+            notice: None,
+            replay: None,
+        }
+    }
+
+    fn told(deliveries: Vec<DeliveryRecord>) -> (Progress, String) {
+        Progress::of(&TransferRecord {
+            id: TransferId(uuid::Uuid::nil()),
+            sender: "R9Z".parse().expect("a code"),
+            client_id: String::new(),
+            message_id: String::new(),
+            event: String::new(),
+            received: at("2026-11-18T10:00:00Z"),
+            expected: None,
+            patient: None,
+            care_home: None,
+            reply: ReplyWanted {
+                infrastructure: false,
+                business: false,
+                mailbox: None,
+                header_id: String::new(),
+                sender_reference: None,
+                workflow: None,
+            },
+            hold: None,
+            not_sent: None,
+            version: 1,
+            replaces: None,
+            replaced_by: None,
+            awaits: None,
+            ended: None,
+            changed: at("2026-11-18T10:00:00Z"),
+            erased: false,
+            deliveries,
+        })
+    }
+
+    #[test]
+    fn what_was_taken_back_is_nobodys_work_any_more() {
+        use DeliveryState::{AwaitingCollection, Completed, Failed, InProgress, Rejected, Sent, Withdrawn};
+        use RecipientKind::{CareHome, CoveringPractice};
+        let recalled = Some(EndReason::Recalled);
+        // Home A declined and is recalled, home B has not read.
+        let declined = || copy(CareHome, "VMH01", Rejected, recalled);
+        let unread = copy(CareHome, "VMH02", AwaitingCollection, None);
+        assert_eq!(told(vec![declined(), unread]), (Progress::NotRead, "care-home VMH02".to_owned()));
+        let failed = copy(CoveringPractice, "Y99001", Failed, recalled);
+        let reads = || copy(CareHome, "VMH02", InProgress, None);
+        assert_eq!(told(vec![declined(), failed, reads()]).0, Progress::Read);
+        assert_eq!(told(vec![copy(CareHome, "VMH01", Withdrawn, recalled)]).0, Progress::Withdrawn, "nobody has it");
+        // Sent, and no word that it arrived.
+        let sent = || copy(CoveringPractice, "Y99001", Sent, None);
+        let expected = (Progress::NotDelivered, "covering-practice Y99001".to_owned());
+        assert_eq!(told(vec![reads(), sent()]), expected);
+        let waits = copy(CareHome, "VMH02", AwaitingCollection, None);
+        assert_eq!(told(vec![waits, sent()]).0, Progress::NotRead, "the person comes to the home");
+        assert_eq!(told(vec![reads(), copy(CoveringPractice, "Y99001", Completed, None)]).0, Progress::Read);
     }
 
     fn pairs(list: &[Discharge], messages: &[(&str, Option<&str>)]) -> Vec<Option<usize>> {

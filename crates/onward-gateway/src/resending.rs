@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::people::Role;
-use onward_core::store::{Bulk, BulkState, BulkStep, NewBulk, Resend, StoreError};
+use onward_core::store::{Bulk, BulkState, BulkStep, NewBulk, Resend, StoreError, Whereto};
 use onward_core::{BulkId, DeliveryId, OdsCode, UserId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -190,6 +190,14 @@ impl Gateway {
         let record = self.store.delivery(delivery).await?;
         let agent = serde_json::from_str::<Kept>(&bulk.agent).map_or_else(|_| Agent::gateway(), Kept::agent);
         let state = record.as_ref().map(|record| record.state.to_string()).unwrap_or_default();
+        let to = match &record {
+            Some(record) => self.whereto(record).await?,
+            None => Whereto::Stored,
+        };
+        let beside = match &record {
+            Some(record) => self.told_of_resending(record, &to).await?,
+            None => String::new(),
+        };
         let entry = AuditEntry {
             transfer: record.as_ref().map(|record| record.transfer),
             delivery: Some(delivery),
@@ -199,10 +207,11 @@ impl Gateway {
                 AuditWord::Release,
                 at,
                 agent,
-                format!("{} of a {state} copy, one of {} ({}): {}", bulk.how, bulk.total, bulk.id, bulk.reason),
+                format!("{} of a {state} copy{beside}, one of {} ({}): {}", bulk.how, bulk.total, bulk.id, bulk.reason),
             )
         };
-        let step = self.store.resend_of_bulk(bulk.id, delivery, at, vec![self.journal.row(&entry)]).await?;
+        // What is overtaken stays pending, and is looked at again.
+        let step = self.store.resend_of_bulk(bulk.id, delivery, to, at, vec![self.journal.row(&entry)]).await?;
         if step == BulkStep::Resent {
             self.work.notify_one();
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use onward_core::audit::{AuditQuery, AuditWord, ENTRIES, FoundAudit, Lists, VERIFICATION, export_subject};
 use onward_core::store::{FoundTask, Store, StoreError, TaskQuery};
-use onward_core::{NhsNumber, OdsCode, Timestamp};
+use onward_core::{DeliveryId, NhsNumber, OdsCode, Timestamp};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -204,6 +204,21 @@ pub async fn sightings(
     }
     found.extend(exports_that_carried(store, patient, of(Lists::Exports)).await?);
     found.sort_by_key(|(entry, _)| std::cmp::Reverse((entry.recorded, entry.index)));
+    Ok(found)
+}
+
+/// The lists on which the people of its recipient saw whom this copy is about; the newest first.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn lists_that_named(store: &dyn Store, copy: DeliveryId) -> Result<Vec<FoundAudit>, StoreError> {
+    let of = |lists| AuditQuery { lists: Some(lists), ..AuditQuery::default() };
+    let mut found = all(store, of(Lists::With(copy))).await?;
+    found.extend(all(store, of(Lists::Unkept)).await?);
+    found.retain(|entry| match shown_by(entry) {
+        Showed::OnList { subjects, nameless } => !nameless && subjects.contains(&copy.0),
+        Showed::Nothing | Showed::Entries(_) => false,
+    });
     Ok(found)
 }
 

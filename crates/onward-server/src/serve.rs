@@ -120,6 +120,7 @@ impl Running {
         }
         tasks.keep("dispatcher", &gateway, Gateway::dispatch_until);
         tasks.keep("alerts", &gateway, Gateway::alert_until);
+        tasks.keep("tellings", &gateway, Gateway::tell_until);
         tasks.keep("resending", &gateway, Gateway::resend_many_until);
         tasks.keep("asking-again", &gateway, Gateway::ask_again_until);
         tasks.keep("organisations", &gateway, Gateway::watch_organisations_until);

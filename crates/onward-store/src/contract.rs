@@ -15,6 +15,7 @@ pub(crate) mod letters;
 pub(crate) mod lifecycle;
 pub(crate) mod operations;
 pub(crate) mod people;
+pub(crate) mod readdressing;
 pub(crate) mod responding;
 pub(crate) mod retention;
 pub(crate) mod retracing;
@@ -199,6 +200,12 @@ macro_rules! every_contract {
             a_copy_waits_since_a_person_sent_it_and_is_given_up_unsent,
             many_copies_are_sent_again_by_one_decision,
             two_people_decide_together,
+        );
+        $crate::contract::every_contract!($open, readdressing:
+            what_is_sent_again_goes_where_its_recipient_receives_now,
+            what_is_queued_goes_along_with_a_changed_address,
+            what_left_after_a_copy_that_is_sent_again_is_counted,
+            what_mesh_finds_by_the_person_is_only_their_own_practices,
         );
         $crate::contract::every_contract!($open, alerting:
             what_needs_a_person_is_raised_once_and_cleared,

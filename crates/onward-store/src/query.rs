@@ -106,9 +106,34 @@ pub(crate) const GIVE_UP: &str =
          lease_until = NULL, reason = $1, words = NULL, changed = $2
      WHERE id = $3 AND version = $4 AND state = 'queued' AND (lease_until IS NULL OR lease_until <= $5)";
 
+/// [`onward_core::store::ResendStore::left_since`]: the copy is `$1`. Led by the person's few copies, or by the transfer's.
+pub(crate) fn left_since() -> String {
+    let younger =
+        "d.lane = own.lane AND d.recipient = own.recipient AND d.kind = own.kind AND d.sequence > own.sequence
+         AND d.notice_of IS NULL AND d.state NOT IN ('queued', 'failed')
+         AND (d.state <> 'withdrawn' OR d.attempts > 0 OR d.opened IS NOT NULL)";
+    format!(
+        "SELECT count(*) AS n FROM (
+             SELECT d.id FROM deliveries own JOIN deliveries d ON d.patient = own.patient AND {younger} WHERE own.id = $1
+             UNION ALL SELECT d.id FROM deliveries own JOIN deliveries d ON d.transfer = own.transfer AND {younger}
+                 WHERE own.id = $1 AND own.patient IS NULL
+         ) younger"
+    )
+}
+
+/// The address that is stored with the copy `$1`, and whose it is.
+pub(crate) const ADDRESS: &str = "SELECT recipient, endpoint FROM deliveries WHERE id = $1";
+
+/// To `$1` go the queued copies of the recipient `$2` that are stored with the address `$3` and that nobody has leased at `$4`. Where MESH
+/// finds the new address by the person (`$5`), only what tells of the person to their own practice goes.
+pub(crate) const MOVE_ALONG: &str = "UPDATE deliveries SET endpoint = $1
+     WHERE recipient = $2 AND state = 'queued' AND kind <> 'sender' AND endpoint = $3
+         AND (lease_until IS NULL OR lease_until <= $4)
+         AND (NOT $5 OR kind = 'registered-practice' AND notice_of IS NULL)";
+
 /// Queues a copy again: parameter 1 is the moment, 2 the copy, 3 what a replay is labelled with, 4 whether it is one, 5 whether it is one
-/// of many, 6 the moment by the clock by which copies become due. What an answer said of it is its history's. A response is completed by its
-/// hand-over, and so can be repeated then.
+/// of many, 6 the moment by the clock by which copies become due, 7 its address, if that is another than before. What an answer said of it is
+/// its history's. A response is completed by its hand-over, and so can be repeated then.
 pub(crate) fn requeue(dialect: &Dialect) -> String {
     let mark = dialect.parameter;
     // What failed, and what was not processed.
@@ -117,7 +142,7 @@ pub(crate) fn requeue(dialect: &Dialect) -> String {
     let body = dialect.body_of_delivery.replace("d.", "deliveries.");
     format!(
         "UPDATE deliveries SET state = 'queued', version = version + 1, next_attempt = {mark}6, changed = {mark}1,
-             code = CASE WHEN state = 'rejected' THEN NULL ELSE code END,
+             endpoint = coalesce({mark}7, endpoint), code = CASE WHEN state = 'rejected' THEN NULL ELSE code END,
              words = CASE WHEN state = 'rejected' THEN NULL ELSE words END,
              replay = CASE WHEN {mark}4 THEN {mark}3 ELSE replay END
          WHERE id = {mark}2 AND erased IS NULL AND EXISTS (SELECT 1 FROM rendition_bodies b WHERE {body})
@@ -484,8 +509,9 @@ pub(crate) fn audit(query: &AuditQuery, keys: &Keychain, dialect: &Dialect) -> (
                 [index.clone().into(), index.into()],
             );
         }
-        Some(lists @ (Lists::Exports | Lists::Export(_) | Lists::Verifications)) => {
+        Some(lists @ (Lists::With(_) | Lists::Exports | Lists::Export(_) | Lists::Verifications)) => {
             let subject = match lists {
+                Lists::With(copy) => copy.to_string(),
                 Lists::Exports => ENTRIES.to_owned(),
                 Lists::Export(id) => export_subject(*id),
                 _ => VERIFICATION.to_owned(),

@@ -45,7 +45,9 @@ pub struct Ending {
     pub by: Option<DeliveryId>,
     /// What the recipient is told; no patient data.
     pub reason: String,
-    /// The notice to queue if the copy, or its content, may have reached the recipient. Of the copies that end in one commit it is that
+    /// The recipient's people have seen it on a list, which says whom it is about.
+    pub seen: bool,
+    /// The notice to queue if the copy, or its content, may have reached the recipient, or was `seen`. Of the copies that end in one commit it is that
     /// of the first for each recipient and kind: whoever got several versions is told once.
     pub notice: Option<NewDelivery>,
 }

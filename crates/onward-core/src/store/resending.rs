@@ -7,8 +7,9 @@ use jiff::Timestamp;
 
 use super::{Resend, StoreError};
 use crate::audit::AuditRow;
+use crate::directory::Endpoint;
 use crate::state::words;
-use crate::{BulkId, DeliveryId, ReplayId};
+use crate::{BulkId, DeliveryId, OdsCode, ReplayId};
 
 /// One replay of a copy; it stays. Its `Debug` leaves out why, which a person wrote.
 #[derive(Clone, PartialEq, Eq)]
@@ -32,6 +33,90 @@ pub struct Replay {
 impl fmt::Debug for Replay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Replay").field("id", &self.id).field("delivery", &self.delivery).finish_non_exhaustive()
+    }
+}
+
+/// How a copy is sent again, and where to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Again {
+    /// How.
+    pub how: Resend,
+    /// Where to.
+    pub to: Whereto,
+}
+
+impl From<Resend> for Again {
+    fn from(how: Resend) -> Self {
+        Self { how, to: Whereto::Stored }
+    }
+}
+
+/// Where a copy that is sent again goes. What names the directory's address is for the copy and the directory as they were read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whereto {
+    /// Where it is stored to go: the directory says nothing of it.
+    Stored,
+    /// Where its recipient receives now.
+    Directory {
+        /// The address that is stored with the copy.
+        from: Endpoint,
+        /// The directory's; often the same.
+        to: Endpoint,
+    },
+    /// Nowhere: its recipient receives now in a way for which it was not made.
+    OtherWay {
+        /// The address that is stored with the copy.
+        from: Endpoint,
+        /// The directory's.
+        to: Endpoint,
+    },
+}
+
+impl Whereto {
+    /// The address, if it is another than the copy's.
+    #[must_use]
+    pub fn new_address(&self) -> Option<&Endpoint> {
+        match self {
+            Self::Directory { from, to } if from != to => Some(to),
+            _ => None,
+        }
+    }
+}
+
+/// Queued copies that went along when the address of their recipient changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MovedAlong {
+    /// Whose.
+    pub recipient: OdsCode,
+    /// Where they were to go.
+    pub from: Endpoint,
+    /// Where they go.
+    pub to: Endpoint,
+    /// How many.
+    pub copies: u64,
+}
+
+type ImportRule = dyn Fn(&[MovedAlong]) -> Vec<AuditRow> + Send + Sync;
+
+/// The audit rows of an import of the directory: made in its commit, because only that knows which queued copies went along.
+pub struct ImportAudit(Box<ImportRule>);
+
+impl ImportAudit {
+    /// Rows by this rule, which may be asked more than once.
+    pub fn new(rule: impl Fn(&[MovedAlong]) -> Vec<AuditRow> + Send + Sync + 'static) -> Self {
+        Self(Box::new(rule))
+    }
+
+    /// The rows, with what went along.
+    #[must_use]
+    pub fn rows(&self, moved: &[MovedAlong]) -> Vec<AuditRow> {
+        (self.0)(moved)
+    }
+}
+
+impl From<Vec<AuditRow>> for ImportAudit {
+    fn from(rows: Vec<AuditRow>) -> Self {
+        Self::new(move |_| rows.clone())
     }
 }
 
@@ -115,6 +200,9 @@ pub trait ResendStore: Send + Sync + 'static {
     async fn replays(&self, delivery: DeliveryId) -> Result<Vec<Replay>, StoreError>;
     /// One of them.
     async fn replay(&self, id: ReplayId) -> Result<Option<Replay>, StoreError>;
+    /// How many younger copies of its lane (same person, or transfer; recipient; kind), notices left aside, have left since for their recipient:
+    /// sent again, it comes after them.
+    async fn left_since(&self, delivery: DeliveryId) -> Result<u64, StoreError>;
 
     /// Keeps a decision about many copies; `false`, with nothing written, when it is there already. What ended more than 90 days
     /// before is forgotten.
@@ -126,11 +214,13 @@ pub trait ResendStore: Send + Sync + 'static {
     /// Copies that one which runs has still to look at, at most `limit`.
     async fn bulk_pending(&self, id: BulkId, limit: u32) -> Result<Vec<DeliveryId>, StoreError>;
     /// Queues one copy of many again, as [`super::Store::requeue`] does, and notes what came of it, in one transaction; the last one
-    /// ends the whole. The audit rows are those of a copy that is queued again.
+    /// ends the whole. The audit rows are those of a copy that is queued again. What cannot go where its recipient receives now
+    /// is passed over.
     async fn resend_of_bulk(
         &self,
         id: BulkId,
         delivery: DeliveryId,
+        to: Whereto,
         at: Timestamp,
         audit: Vec<AuditRow>,
     ) -> Result<BulkStep, StoreError>;

@@ -99,7 +99,7 @@ impl World {
         store.put_client(client, vec![row]).await?;
         let stored = directory_import::kinds(&store.directory().await?);
         let import = directory_import::read(directory, Format::Toml, &stored, now())?;
-        store.import_directory(import.entries, "bench", now(), Vec::new()).await?;
+        store.import_directory(import.entries, "bench", now(), Vec::new().into()).await?;
         store.resume(None, Vec::new()).await?;
         Ok(())
     }

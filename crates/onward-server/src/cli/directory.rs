@@ -10,8 +10,9 @@ use clap::{Args, Subcommand};
 use onward_core::OdsCode;
 use onward_core::audit::AuditWord;
 use onward_core::directory::DirectoryEntry;
-use onward_core::store::Store;
 use onward_core::store::alerts::{AlertKind, about_organisation};
+use onward_core::store::{ImportAudit, Store};
+use onward_gateway::readdressing::moved_along;
 use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure, Outcome};
@@ -28,7 +29,9 @@ pub enum Directory {
     #[command(after_help = "Example:
   onward directory import care-homes.csv practices.toml
 
-One problem in one file imports nothing; all problems are listed. Entries that the files do not name stay. MESH finds the mailbox of an
+One problem in one file imports nothing; all problems are listed. Entries that the files do not name stay. Where an address changes and the
+way does not, what is queued for it goes to the new one, but for what is being sent just then; what has failed does when it is sent again
+(`onward dead replay`). MESH finds the mailbox of an
 entry that receives by MESH and names none, by its ODS code and the workflows of what it gets; where it lists none that takes them all, or
 several, that is a problem.")]
     Import(Files),
@@ -275,8 +278,12 @@ async fn commit(
     source: &str,
     detail: &str,
 ) -> Result<u64, Failure> {
-    let row = desk.row(AuditWord::Configure, detail);
-    Ok(store.import_directory(entries, source, open::now(), vec![row]).await?)
+    let (desk, row) = (desk.clone(), desk.row(AuditWord::Configure, detail));
+    let audit = ImportAudit::new(move |moved| {
+        let along = (!moved.is_empty()).then(|| desk.row(AuditWord::Configure, moved_along(moved)));
+        [row.clone()].into_iter().chain(along).collect()
+    });
+    Ok(store.import_directory(entries, source, open::now(), audit).await?)
 }
 
 /// What each entry of an import means for what is stored.

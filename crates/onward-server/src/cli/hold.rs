@@ -7,9 +7,10 @@ use clap::{Args, Subcommand};
 use onward_core::DeliveryId;
 use onward_core::cause::NOT_PROCESSED;
 use onward_core::state::DeliveryState;
-use onward_core::store::{Damaged, DeliveryQuery, DeliveryRecord, Listed, Resend, Store};
+use onward_core::store::{Damaged, DeliveryQuery, DeliveryRecord, Listed, Resend, Store, Whereto};
 use onward_gateway::holds::Decider;
-use onward_gateway::operate::copies_of;
+use onward_gateway::operate::{Resent, copies_of};
+use onward_gateway::readdressing::{self, other_way};
 use onward_gateway::shown::Shown;
 use serde_json::json;
 
@@ -75,11 +76,14 @@ pub enum Dead {
   onward dead list
 
 What next: mend what the reason names (the recipient's entry or endpoint, our certificate, its system), then send each again
-with `onward dead replay ID`, or many at once on /operations. What went to the wrong place: `onward recall`.")]
+with `onward dead replay ID`, or many at once on /operations: it goes to the address of the directory as it is then. What went to the wrong place: `onward recall`.")]
     List(List),
     /// Sends a delivery that failed, or was not processed, again under its own identifier; without --yes it only shows what it would do
     #[command(after_help = "Example:
-  onward dead replay 7e1f4c52-2d4b-4e39-8b0c-3a1d9f6e5b20 --reason 'mailbox mended' --yes")]
+  onward dead replay 7e1f4c52-2d4b-4e39-8b0c-3a1d9f6e5b20 --reason 'mailbox mended' --yes
+
+It goes to the recipient's address of the directory as it is now. Exit code 1: the recipient receives in another way by now (by MESH and
+no longer by HTTPS, say), or it cannot be sent again.")]
     Replay(Replay),
 }
 
@@ -281,20 +285,34 @@ async fn replay(replay: &Replay, terminal: &mut Terminal) -> Outcome {
         let row = Desk::new(&config)?.row_seen("dead replay, a preview", transfer, Some(record.id), patient);
         store.audit(vec![row]).await?;
     }
+    let app = open::build(&config, store)?;
+    let to = app.gateway.whereto(&record).await?;
+    if let Whereto::OtherWay { from, to } = &to {
+        return Err(Failure::no(other_way(&record.recipient, from, to)));
+    }
+    let younger = app.gateway.store().left_since(record.id).await?;
     let done = replay.yes && {
-        let app = open::build(&config, store)?;
         let agent = open::operator(&app.gateway.settings().own_ods);
         let by = agent.name.clone();
         let decider = Decider { agent, by: &by, reason: &replay.reason, act: true, request_id: None };
-        app.gateway.resend(replay.id, Resend::Replay, &decider).await?
+        match app.gateway.resend(replay.id, Resend::Replay, &decider).await? {
+            Resent::Queued => true,
+            Resent::Not => false,
+            Resent::OtherWay { recipient, from, to } => return Err(Failure::no(other_way(&recipient, &from, &to))),
+        }
     };
+    let address = to.new_address().unwrap_or(&record.endpoint).told();
+    let was = to.new_address().map(|_| record.endpoint.told());
     let state = match (replay.yes, done) {
         (false, _) => "preview",
         (true, true) => "queued",
         (true, false) => "changed-meanwhile",
     };
     if replay.json {
-        terminal.json(&json!({ "state": state, "delivery": status::delivery(&record) }));
+        terminal.json(&json!({
+            "state": state, "delivery": status::delivery(&record), "address": address, "address_before": was,
+            "younger_left": younger,
+        }));
     } else {
         let whom =
             format!("{} {} ({}) by {}", record.kind, record.recipient_name, record.recipient, record.endpoint.kind());
@@ -306,6 +324,16 @@ async fn replay(replay: &Replay, terminal: &mut Terminal) -> Outcome {
         let bold = terminal.paint(Style::Bold, record.id);
         terminal.say(format_args!("{bold}  {}", super::terminal::plain(&whom)));
         terminal.paragraph(2, &tried);
+        terminal.paragraph(
+            2,
+            &match &was {
+                Some(was) => format!("goes to {address}: the directory has changed; it was to go to {was}"),
+                None => format!("goes to {address}, as before"),
+            },
+        );
+        if let Some(younger) = readdressing::younger(younger) {
+            terminal.paragraph(2, &younger);
+        }
         terminal.say(match state {
             "preview" => "a preview: nothing was queued; --yes sends it again under the same identifier",
             "queued" => "queued again",

@@ -118,6 +118,7 @@ async fn open_store(config: &Config, tenure: Tenure) -> Result<Arc<dyn Store>, F
 }
 
 /// Writes what an operator did as audit rows.
+#[derive(Clone)]
 pub(super) struct Desk {
     journal: Journal,
     own_ods: OdsCode,

@@ -4,6 +4,7 @@ use clap::Args;
 use onward_core::OdsCode;
 use onward_core::store::Pause;
 use onward_gateway::holds::Decider;
+use onward_gateway::operate::Pausing;
 use serde_json::json;
 
 use super::exit::{Exit, Failure, Outcome};
@@ -17,7 +18,7 @@ use crate::app::App;
 struct Whom {
     #[command(flatten)]
     config: ConfigArgs,
-    /// The recipient
+    /// The recipient; for a home, any of its codes
     #[arg(value_name = "ODS", required_unless_present = "all", conflicts_with = "all")]
     recipient: Option<OdsCode>,
     /// Everybody
@@ -41,7 +42,8 @@ struct Whom {
   onward pause VMH01 --reason 'the home moves its system' --by 'Ada Wells'
   onward pause --all --reason 'wrong directory imported' --by 'Ada Wells'
 
-`onward status` without an identifier, and the metric onward_paused_recipients, show what is paused.")]
+`onward status` without an identifier, and the metric onward_paused_recipients, show what is paused. Exit code 1: it is paused already,
+or neither the directory nor any delivery knows the code.")]
 pub struct PauseCommand {
     #[command(flatten)]
     whom: Whom,
@@ -62,10 +64,11 @@ pub struct ResumeCommand {
 pub(super) async fn pause(command: &PauseCommand, terminal: &mut Terminal) -> Outcome {
     let whom = &command.whom;
     let app = whom.config.app().await?;
-    if !app.gateway.pause(whom.recipient.clone(), &decider(&app, whom)).await? {
-        return Err(Failure::no(format!("{} is paused already", named(whom))));
+    match app.gateway.pause(whom.recipient.as_ref(), &decider(&app, whom)).await? {
+        Pausing::Done(recipient) => told(whom, recipient.as_ref(), "paused", terminal),
+        Pausing::Already(recipient) => Err(Failure::no(format!("{} is paused already", named(recipient.as_ref())))),
+        Pausing::Unknown => Err(unknown(whom, "paused")),
     }
-    told(whom, "paused", terminal)
 }
 
 /// Runs `onward resume`.
@@ -75,10 +78,18 @@ pub(super) async fn pause(command: &PauseCommand, terminal: &mut Terminal) -> Ou
 pub(super) async fn resume(command: &ResumeCommand, terminal: &mut Terminal) -> Outcome {
     let whom = &command.whom;
     let app = whom.config.app().await?;
-    if !app.gateway.resume(whom.recipient.as_ref(), &decider(&app, whom)).await? {
-        return Err(Failure::no(format!("{} is not paused", named(whom))));
+    match app.gateway.resume(whom.recipient.as_ref(), &decider(&app, whom)).await? {
+        Pausing::Done(recipient) => told(whom, recipient.as_ref(), "resumed", terminal),
+        Pausing::Already(recipient) => Err(Failure::no(format!("{} is not paused", named(recipient.as_ref())))),
+        Pausing::Unknown => Err(unknown(whom, "resumed")),
     }
-    told(whom, "resumed", terminal)
+}
+
+fn unknown(whom: &Whom, what: &str) -> Failure {
+    Failure::no(format!(
+        "neither the directory nor any delivery knows {}: nothing was {what} (`onward directory list` shows who is known)",
+        named(whom.recipient.as_ref())
+    ))
 }
 
 fn decider<'w>(app: &App, whom: &'w Whom) -> Decider<'w> {
@@ -86,16 +97,18 @@ fn decider<'w>(app: &App, whom: &'w Whom) -> Decider<'w> {
     Decider { agent, by: &whom.by, reason: &whom.reason, act: true, request_id: None }
 }
 
-fn named(whom: &Whom) -> String {
-    whom.recipient.as_ref().map_or_else(|| "everybody".to_owned(), ToString::to_string)
+fn named(recipient: Option<&OdsCode>) -> String {
+    recipient.map_or_else(|| "everybody".to_owned(), ToString::to_string)
 }
 
-fn told(whom: &Whom, what: &str, terminal: &mut Terminal) -> Outcome {
+fn told(whom: &Whom, recipient: Option<&OdsCode>, what: &str, terminal: &mut Terminal) -> Outcome {
     if whom.json {
-        terminal.json(&json!({ "state": what, "recipient": whom.recipient, "all": whom.all }));
+        terminal.json(&json!({ "state": what, "recipient": recipient, "asked": whom.recipient, "all": whom.all }));
     } else {
         let word = terminal.paint(Style::Green, what);
-        terminal.say(format_args!("{word}: {}", named(whom)));
+        let other = whom.recipient.as_ref().filter(|asked| recipient != Some(asked));
+        let other = other.map(|asked| format!(" ({asked} is another code of it)")).unwrap_or_default();
+        terminal.say(format_args!("{word}: {}{other}", named(recipient)));
     }
     Ok(Exit::Done)
 }

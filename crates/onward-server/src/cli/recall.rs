@@ -1,7 +1,7 @@
 //! `onward recall`: something went to somebody whom it was not for. Access ends at once, whoever may have it is told,
 //! and what happened is written down with proofs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -14,6 +14,7 @@ use onward_gateway::explore::everything;
 use onward_gateway::lifecycle::{TakenBack, may_have_it};
 use onward_gateway::made::Made;
 use onward_gateway::recall::{RecalledCopy, along};
+use onward_gateway::sightings::lists_that_named;
 use serde_json::{Value, json};
 
 use super::audit::{self, entries_that_fit};
@@ -25,7 +26,8 @@ use super::terminal::{Style, Terminal};
 use crate::config::Config;
 
 /// Takes a delivery, or all of a transfer's, away from whoever should not have it: from the commit on it cannot be read,
-/// and whoever may have it gets a notice without patient data. Tells who opened it and when. Without --yes it only shows
+/// and whoever may have it gets a notice without patient data; so does a home that saw on its list of arrivals whom it is about, or
+/// answered for it unopened. Tells who opened it, or saw it on a list, and when. Without --yes it only shows
 /// what it would do.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -34,7 +36,8 @@ use crate::config::Config;
   onward hold reroute HOLD --care-home VMH02 --by 'Ada Wells' --reason 'ward confirms the home' --yes
 
 What the same recipients have of other versions is recalled with it. The transfer then waits in a hold, by which it is sent to the
-right place; those who rightly have it keep their copies. With --out a folder is written: summary, and every audit entry about the deliveries with its inclusion proof, which
+right place; those who rightly have it keep their copies. With --out a folder is written: summary, and every audit entry about the deliveries,
+the lists that showed them and the notices of them, with its inclusion proof, which
 `onward audit check` and verify.py check without the gateway. It holds patient data. Run it again once a checkpoint covers the
 newest entries, seconds later. Exit code 1: there is no such delivery or transfer.")]
 pub struct Recall {
@@ -76,24 +79,27 @@ pub(super) async fn run(command: &Recall, terminal: &mut Terminal) -> Outcome {
     let recalled = app.gateway.recall(transfer.id, only, &back, command.yes).await?;
     let line = app.gateway.line_of(transfer.id).await?;
     let concerned: Vec<DeliveryRecord> = along(&line, transfer.id, only).into_iter().cloned().collect();
-    let entries = entries(store.as_ref(), &concerned).await?;
+    let notices = notices(&line, &concerned);
+    let lists = lists(store.as_ref(), &concerned).await?;
+    let entries = entries(store.as_ref(), concerned.iter().chain(notices.iter().copied()), &lists).await?;
+    let found = Found { notices, lists, entries };
     let desk = Desk::new(&config)?;
     let detail = format!("who had {} deliveries of a transfer that is recalled", concerned.len());
     store.audit(vec![desk.row_about(AuditWord::Query, detail, transfer.patient.clone())]).await?;
-    let summary = summary(command, (&transfer, line.as_slice()), &concerned, &recalled, &entries);
+    let summary = summary(command, (&transfer, line.as_slice()), &concerned, &recalled, &found);
     if let Some(out) = &command.out {
-        let proven = pack(out, store.as_ref(), (&config, &desk), &summary, &entries, terminal).await?;
+        let proven = pack(out, store.as_ref(), (&config, &desk), &summary, &found.entries, terminal).await?;
         terminal.note(format!(
             "{} of {} entries are under a checkpoint and proven in {}",
             proven,
-            entries.len(),
+            found.entries.len(),
             out.display()
         ));
     }
     if command.json {
         terminal.json(&summary);
     } else {
-        page(command, &line, &concerned, &recalled, &entries, terminal);
+        page(command, &line, &concerned, &recalled, &found, terminal);
     }
     Ok(Exit::Done)
 }
@@ -110,30 +116,75 @@ async fn find(store: &dyn Store, id: uuid::Uuid) -> Result<(TransferRecord, Opti
     Err(Failure::no(format!("there is neither a transfer nor a delivery {id}")))
 }
 
-/// Every entry about these copies, the oldest first.
-async fn entries(store: &dyn Store, copies: &[DeliveryRecord]) -> Result<Vec<FoundAudit>, Failure> {
-    let mut found: Vec<FoundAudit> = Vec::new();
+/// What the log tells of the copies that are recalled.
+struct Found<'l> {
+    /// The notices of them.
+    notices: Vec<&'l DeliveryRecord>,
+    /// The lists on which their recipients' people saw whom they are about.
+    lists: BTreeMap<DeliveryId, Vec<FoundAudit>>,
+    /// Every entry about the copies and their notices, and those lists; the oldest first.
+    entries: Vec<FoundAudit>,
+}
+
+/// The notices of these copies, of any end: they were told so.
+fn notices<'l>(line: &'l [TransferRecord], copies: &[DeliveryRecord]) -> Vec<&'l DeliveryRecord> {
+    let tells =
+        |notice: &&DeliveryRecord| notice.notice.is_some_and(|told| copies.iter().any(|copy| copy.id == told.of));
+    line.iter().flat_map(|version| &version.deliveries).filter(tells).collect()
+}
+
+async fn lists(store: &dyn Store, copies: &[DeliveryRecord]) -> Result<BTreeMap<DeliveryId, Vec<FoundAudit>>, Failure> {
+    let mut lists = BTreeMap::new();
+    for copy in copies {
+        lists.insert(copy.id, lists_that_named(store, copy.id).await?);
+    }
+    Ok(lists)
+}
+
+async fn entries(
+    store: &dyn Store,
+    copies: impl Iterator<Item = &DeliveryRecord>,
+    lists: &BTreeMap<DeliveryId, Vec<FoundAudit>>,
+) -> Result<Vec<FoundAudit>, Failure> {
+    let mut found: Vec<FoundAudit> = lists.values().flatten().cloned().collect();
     for copy in copies {
         let about = AuditQuery { entity: Some(copy.id.to_string()), ..everything(None) };
         found.extend(entries_that_fit(store, about).await?);
     }
     found.sort_by_key(|entry| entry.index);
+    found.dedup_by_key(|entry| entry.index);
     Ok(found)
 }
 
-/// Who opened a copy, and when, out of the log.
-fn readings(copy: &DeliveryRecord, entries: &[FoundAudit]) -> Vec<Value> {
-    let id = format!("Bundle/{}", copy.id);
-    let read =
-        |entry: &&FoundAudit| entry.word == AuditWord::Read && String::from_utf8_lossy(event(entry)).contains(&id);
-    entries
-        .iter()
-        .filter(read)
-        .map(|entry| {
-            let event: Value = serde_json::from_slice(event(entry)).unwrap_or_default();
-            json!({ "who": event["agent"][0]["name"], "when": entry.recorded, "entry": entry.index })
-        })
-        .collect()
+impl Found<'_> {
+    /// Who opened a copy, and when.
+    fn readings(&self, copy: &DeliveryRecord) -> Vec<Value> {
+        let id = format!("Bundle/{}", copy.id);
+        let read =
+            |entry: &&FoundAudit| entry.word == AuditWord::Read && String::from_utf8_lossy(event(entry)).contains(&id);
+        self.entries.iter().filter(read).map(looked).collect()
+    }
+
+    /// Who saw on a list whom it is about, and when.
+    fn listings(&self, copy: &DeliveryRecord) -> Vec<Value> {
+        self.lists.get(&copy.id).into_iter().flatten().rev().map(looked).collect()
+    }
+
+    /// Whether its recipient may have it, or know whom it is about. What ended does not tell any more how it stood before; the log does.
+    fn may_have_it(&self, copy: &DeliveryRecord, recalled: &[RecalledCopy]) -> bool {
+        if let Some(now) = recalled.iter().find(|now| now.copy.id == copy.id) {
+            return now.told;
+        }
+        let answered = |entry: &FoundAudit| entry.delivery == Some(copy.id) && entry.word == AuditWord::Acknowledge;
+        let is_told = self.notices.iter().any(|notice| notice.notice.is_some_and(|told| told.of == copy.id));
+        may_have_it(copy) || is_told || !self.listings(copy).is_empty() || self.entries.iter().any(answered)
+    }
+}
+
+/// Who, when, and by which entry.
+fn looked(entry: &FoundAudit) -> Value {
+    let event: Value = serde_json::from_slice(event(entry)).unwrap_or_default();
+    json!({ "who": event["agent"][0]["name"], "when": entry.recorded, "entry": entry.index })
 }
 
 /// The AuditEvent; nothing when it was erased.
@@ -146,7 +197,7 @@ fn summary(
     (transfer, line): (&TransferRecord, &[TransferRecord]),
     copies: &[DeliveryRecord],
     recalled: &[RecalledCopy],
-    entries: &[FoundAudit],
+    found: &Found<'_>,
 ) -> Value {
     let delivery = |copy: &DeliveryRecord| {
         let now = recalled.iter().find(|recalled| recalled.copy.id == copy.id);
@@ -155,18 +206,38 @@ fn summary(
             "recipient": copy.kind.as_str(), "ods": copy.recipient, "name": copy.recipient_name,
             "transport": copy.endpoint.kind().as_str(), "attempts": copy.attempts, "queued": copy.created,
             "state": now.map_or(copy.state, |now| now.copy.state).as_str(),
-            "may_have_it": now.map_or_else(|| may_have_it(copy), |now| now.told),
-            "recalled": copy.ended.is_some_and(|ended| ended.why == EndReason::Recalled),
-            "opened": copy.opened, "readings": readings(copy, entries),
+            "may_have_it": found.may_have_it(copy, recalled),
+            "recalled": is_recalled(copy),
+            "opened": copy.opened, "readings": found.readings(copy), "listed": found.listings(copy),
+        })
+    };
+    let notice = |notice: &&DeliveryRecord| {
+        json!({
+            "delivery": notice.id, "of": notice.notice.map(|told| told.of), "ods": notice.recipient,
+            "state": notice.state.as_str(), "opened": notice.opened, "readings": found.readings(notice),
         })
     };
     json!({
-        "state": if command.yes { "recalled" } else { "preview" }, "by": command.by, "reason": command.reason,
+        "state": state(copies), "by": command.by, "reason": command.reason,
         "transfer": transfer.id, "sender": transfer.sender, "message": transfer.message_id, "received": transfer.received,
         "hold": hold_of(line).map(|hold| hold.id),
         "deliveries": copies.iter().map(delivery).collect::<Vec<_>>(),
-        "audit_entries": entries.iter().map(|entry| entry.index).collect::<Vec<_>>(),
+        "notices": found.notices.iter().map(notice).collect::<Vec<_>>(),
+        "audit_entries": found.entries.iter().map(|entry| entry.index).collect::<Vec<_>>(),
     })
+}
+
+fn is_recalled(copy: &DeliveryRecord) -> bool {
+    copy.ended.is_some_and(|ended| ended.why == EndReason::Recalled)
+}
+
+/// How far the recall of these copies has come, whoever did it and when.
+fn state(copies: &[DeliveryRecord]) -> &'static str {
+    match copies.iter().filter(|copy| is_recalled(copy)).count() {
+        0 => "preview",
+        count if count == copies.len() => "recalled",
+        _ => "partly-recalled",
+    }
 }
 
 /// The place of a copy's transfer among the versions of its document.
@@ -226,29 +297,30 @@ fn page(
     line: &[TransferRecord],
     copies: &[DeliveryRecord],
     recalled: &[RecalledCopy],
-    entries: &[FoundAudit],
+    found: &Found<'_>,
     terminal: &mut Terminal,
 ) {
     let row = |copy: &DeliveryRecord| {
-        let now = recalled.iter().find(|recalled| recalled.copy.id == copy.id);
-        let told = if now.map_or_else(|| may_have_it(copy), |now| now.told) { "yes" } else { "no" };
-        let opened = readings(copy, entries)
-            .iter()
-            .map(|reading| {
-                format!("{} {}", reading["who"].as_str().unwrap_or("?"), reading["when"].as_str().unwrap_or("?"))
-            })
-            .collect::<Vec<_>>();
+        let told = if found.may_have_it(copy, recalled) { "yes" } else { "no" };
+        let who = |looks: Vec<Value>| {
+            let each = looks.iter().map(|look| {
+                format!("{} {}", look["who"].as_str().unwrap_or("?"), look["when"].as_str().unwrap_or("?"))
+            });
+            each.collect::<Vec<_>>().join(", ")
+        };
+        let (opened, listed) = (who(found.readings(copy)), who(found.listings(copy)));
         let state = match copy.ended {
             Some(ended) => ended.why.to_string(),
             None => copy.state.to_string(),
         };
         let (recipient, ods) = (copy.kind.to_string(), copy.recipient.to_string());
-        [copy.id.to_string(), recipient, ods, state, told.to_owned(), opened.join(", ")]
+        [copy.id.to_string(), recipient, ods, state, told.to_owned(), opened, listed]
     };
     let rows: Vec<_> = copies.iter().map(row).collect();
-    terminal.table(["delivery", "recipient", "ODS", "state", "may have it", "opened by"], &rows);
+    terminal.table(["delivery", "recipient", "ODS", "state", "may have it", "opened by", "on a list seen by"], &rows);
     match (command.yes, recalled.is_empty()) {
-        (false, _) => terminal.say("a preview: nothing was changed; --yes recalls it"),
+        (false, true) => terminal.say("nothing is left to recall"),
+        (false, false) => terminal.say("a preview: nothing was changed; --yes recalls it"),
         (true, true) => terminal.say("nothing was left to recall"),
         (true, false) => {
             let word = terminal.paint(Style::Green, "recalled");

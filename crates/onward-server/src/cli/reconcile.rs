@@ -31,7 +31,8 @@ have one) and, if you like, reference, your own name for it. Discharges of a per
 in time first and each message once. A message counts by the discharge that its document tells, which may be 48 hours from the list's;
 where it tells none, by when it came. The worklist names lines and references, and no person; each person whose discharge was found is in the audit log.
 
-States: not-received, held, not-sent, withdrawn, failed, not-delivered, declined, not-read, read; unreadable for a row that is no
+States: not-received, held, not-sent, withdrawn, failed, not-delivered (waits, or was sent and nothing says that it arrived), declined,
+not-read, read; what was taken back from somebody, or replaced, does not count. Besides, unreadable for a row that is no
 discharge, unlisted for a message that came in the list's time and that no row stands for.
 Exit code: 0 every discharge was received, delivered and read, 1 there is work.")]
 pub struct Reconcile {

@@ -75,7 +75,7 @@ pub(super) async fn settle_in(app: &App, world: &World) -> anyhow::Result<()> {
         .with_context(|| format!("the directory {}", file.display()))?;
     directory_import::keep_own_words(&mut import.entries, &stored);
     let row = configured(app, format!("directory imported by the demo, {} entries", import.entries.len()));
-    store.import_directory(import.entries, "directory.toml", now, vec![row]).await?;
+    store.import_directory(import.entries, "directory.toml", now, vec![row].into()).await?;
     Ok(())
 }
 

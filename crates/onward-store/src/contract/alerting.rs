@@ -169,7 +169,7 @@ pub(crate) async fn what_needs_a_person_is_raised_once_and_cleared(store: Shared
     assert_eq!(store.raise_alert(alert(&held[0], 3601, Vec::new())).await, Ok(true));
     assert_eq!(store.alert_counts().await, Ok(vec![(AlertKind::DeliveryFailed, 1), (AlertKind::HoldOverdue, 1)]));
     assert_eq!(store.settle_alerts(at(3602)).await, Ok(0), "both are so still");
-    assert_eq!(store.requeue(id, Resend::Retry, "Ada Wells", "asked", at(3603), Vec::new()).await, Ok(true));
+    assert_eq!(store.requeue(id, Resend::Retry.into(), "Ada Wells", "asked", at(3603), Vec::new()).await, Ok(true));
     assert_eq!(store.alert_counts().await, Ok(vec![(AlertKind::HoldOverdue, 1)]));
     assert!(store.take_notifications(at(3605), at(3700)).await.expect("taken").is_empty(), "what is over is not told");
     // When it is so again it is raised again, also before anybody has looked.
@@ -239,11 +239,17 @@ pub(crate) async fn what_waits_too_long_to_be_sent_is_told_once_for_each_recipie
     assert!(waits(2 * day + 39).await.is_empty());
     assert_eq!(ends(&store, day + 43, sent(DeliveryState::Sent)).await, other);
     assert_eq!(store.settle_alerts(at(day + 44)).await, Ok(1), "the other recipient has its own");
-    assert_eq!(store.requeue(second, Resend::Retry, "Ada Wells", "asked", at(day + 45), Vec::new()).await, Ok(true));
+    assert_eq!(
+        store.requeue(second, Resend::Retry.into(), "Ada Wells", "asked", at(day + 45), Vec::new()).await,
+        Ok(true)
+    );
     assert_eq!(ends(&store, day + 46, sent(DeliveryState::Sent)).await, second);
     assert_eq!(store.settle_alerts(at(day + 47)).await, Ok(1));
     // What is sent again waits from then on.
-    assert_eq!(store.requeue(first, Resend::Retry, "Ada Wells", "asked", at(day + 50), Vec::new()).await, Ok(true));
+    assert_eq!(
+        store.requeue(first, Resend::Retry.into(), "Ada Wells", "asked", at(day + 50), Vec::new()).await,
+        Ok(true)
+    );
     assert!(waits(2 * day + 49).await.is_empty());
     assert_eq!(copies(&waits(2 * day + 50).await), [(first, at(day + 50))]);
     assert_eq!(ends(&store, day + 51, again()).await, first);
@@ -262,7 +268,7 @@ pub(crate) async fn answers_that_are_missing_are_a_concern(store: Shared) {
     assert_eq!(found(&store, 7200).await, [(AlertKind::ReceiptMissing, 1)]);
     let concern = concerns(&store, 7200).await.remove(0);
     assert_eq!(store.raise_alert(alert(&concern, 7200, vec![])).await, Ok(true));
-    assert_eq!(store.requeue(id, Resend::Replay, "Ada Wells", "asked", at(7300), Vec::new()).await, Ok(true));
+    assert_eq!(store.requeue(id, Resend::Replay.into(), "Ada Wells", "asked", at(7300), Vec::new()).await, Ok(true));
     assert!(store.alerts().await.expect("readable").is_empty(), "it is sent anew");
     ends(&store, 7302, sent(DeliveryState::Received)).await;
     let day = 24 * 3600;
@@ -324,7 +330,10 @@ pub(crate) async fn what_a_system_refuses_needs_a_person_and_what_a_home_decline
         assert!(stuck.iter().all(|stuck| stuck.copy.id == id && stuck.copy.is_unprocessed()));
     }
     // It is sent again as what failed is, and what was said of it is its history's.
-    assert_eq!(store.requeue(id, Resend::Retry, "Ada Wells", "mended there", at(710), Vec::new()).await, Ok(true));
+    assert_eq!(
+        store.requeue(id, Resend::Retry.into(), "Ada Wells", "mended there", at(710), Vec::new()).await,
+        Ok(true)
+    );
     let copy = store.delivery(id).await.expect("readable").expect("there");
     assert_eq!((copy.state, copy.code, copy.reason), (DeliveryState::Queued, None, None));
     assert_eq!(store.alert_counts().await, Ok(vec![(AlertKind::UnreadBeforeArrival, 1)]));
@@ -335,7 +344,7 @@ pub(crate) async fn what_a_system_refuses_needs_a_person_and_what_a_home_decline
     assert_eq!(found(&store, 721).await, [(AlertKind::Declined, 1)]);
     assert_eq!(store.settle_alerts(at(721)).await, Ok(1));
     for how in [Resend::Retry, Resend::Replay] {
-        assert_eq!(store.requeue(id, how, "Ada Wells", "asked", at(722), Vec::new()).await, Ok(false), "{how}");
+        assert_eq!(store.requeue(id, how.into(), "Ada Wells", "asked", at(722), Vec::new()).await, Ok(false), "{how}");
     }
     let declined = concerns(&store, 723).await.remove(0);
     assert_eq!(store.raise_alert(alert(&declined, 723, vec![])).await, Ok(true));

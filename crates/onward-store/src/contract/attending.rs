@@ -242,8 +242,14 @@ pub(crate) async fn what_was_told_of_the_person_outlasts_the_version(store: Shar
         next.transfer.replaces = Some(before.transfer.id);
         next.deliveries[0].id = pair[1];
         let reason = "stop using it".to_owned();
-        next.endings =
-            vec![Ending { delivery: pair[0], why: EndReason::Superseded, by: Some(pair[1]), reason, notice: None }];
+        next.endings = vec![Ending {
+            delivery: pair[0],
+            why: EndReason::Superseded,
+            by: Some(pair[1]),
+            reason,
+            seen: false,
+            notice: None,
+        }];
         let told = [
             step(pair[0], StepKind::Acknowledged, "nurse", 9),
             Step { text: Some("here".to_owned()), ..step(pair[0], StepKind::Arrived, "nurse", 8) },

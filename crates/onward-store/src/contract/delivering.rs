@@ -13,7 +13,7 @@ use onward_core::store::{
 
 use super::{Shared, accept_new, acceptance, at, at_once, delivery, hold, log, ods, patient, row};
 
-async fn claim(store: &Shared, now: i64) -> Vec<Lease> {
+pub(super) async fn claim(store: &Shared, now: i64) -> Vec<Lease> {
     store.claim(Claim::due(at(now), at(now + 30), 100)).await.expect("claimable")
 }
 
@@ -21,7 +21,7 @@ async fn ids_claimed(store: &Shared, now: i64) -> Vec<DeliveryId> {
     claim(store, now).await.iter().map(|lease| lease.delivery.id).collect()
 }
 
-async fn end(store: &Shared, lease: &Lease, outcome: AttemptOutcome, now: i64) -> bool {
+pub(super) async fn end(store: &Shared, lease: &Lease, outcome: AttemptOutcome, now: i64) -> bool {
     let end = AttemptEnd {
         delivery: lease.delivery.id,
         token: lease.token,
@@ -266,7 +266,7 @@ pub(crate) async fn a_failed_copy_frees_its_lane_and_can_be_queued_again(store: 
     next.transfer.patient = Some(patient(1));
     let second = accept_new(&store, next).await;
     assert_eq!(
-        store.requeue(first, Resend::Replay, "Ada Wells", "mended", at(1), vec![row(AuditWord::Release)]).await,
+        store.requeue(first, Resend::Replay.into(), "Ada Wells", "mended", at(1), vec![row(AuditWord::Release)]).await,
         Ok(false),
         "it is not failed"
     );
@@ -277,16 +277,23 @@ pub(crate) async fn a_failed_copy_frees_its_lane_and_can_be_queued_again(store: 
     assert_eq!(ids_claimed(&store, 2).await, [second]);
 
     assert_eq!(
-        store.requeue(first, Resend::Replay, "Ada Wells", "mended", at(40), vec![row(AuditWord::Release)]).await,
+        store.requeue(first, Resend::Replay.into(), "Ada Wells", "mended", at(40), vec![row(AuditWord::Release)]).await,
         Ok(true)
     );
     assert_eq!(
-        store.requeue(first, Resend::Replay, "Ada Wells", "mended", at(41), vec![row(AuditWord::Release)]).await,
+        store.requeue(first, Resend::Replay.into(), "Ada Wells", "mended", at(41), vec![row(AuditWord::Release)]).await,
         Ok(false)
     );
     assert_eq!(
         store
-            .requeue(DeliveryId::random(), Resend::Replay, "Ada Wells", "mended", at(41), vec![row(AuditWord::Release)])
+            .requeue(
+                DeliveryId::random(),
+                Resend::Replay.into(),
+                "Ada Wells",
+                "mended",
+                at(41),
+                vec![row(AuditWord::Release)]
+            )
             .await,
         Ok(false)
     );

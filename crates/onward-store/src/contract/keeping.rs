@@ -178,7 +178,10 @@ fn home(code: &str, name: &str, other_ods: &[&str]) -> DirectoryEntry {
 }
 
 async fn import(store: &Shared, entries: Vec<DirectoryEntry>) -> u64 {
-    store.import_directory(entries, "homes.csv", at(0), vec![row(AuditWord::Configure)]).await.expect("committed")
+    store
+        .import_directory(entries, "homes.csv", at(0), vec![row(AuditWord::Configure)].into())
+        .await
+        .expect("committed")
 }
 
 pub(crate) async fn the_directory_keeps_versions(store: Shared) {
@@ -196,7 +199,7 @@ pub(crate) async fn the_directory_keeps_versions(store: Shared) {
     assert_eq!(store.directory().await, Ok(vec![new_home.clone(), pharmacy("FA123", "Pharmacy")]));
     assert_eq!(import(&store, Vec::new()).await, 3);
     let twice = vec![pharmacy("FA123", "Twice"), pharmacy("FA123", "Twice")];
-    assert!(store.import_directory(twice, "twice.csv", at(0), Vec::new()).await.is_err());
+    assert!(store.import_directory(twice, "twice.csv", at(0), Vec::new().into()).await.is_err());
     assert_eq!(import(&store, vec![pharmacy("FA001", "Another")]).await, 4);
     let codes: Vec<_> = store.directory().await.expect("readable").iter().map(|e| e.ods().to_string()).collect();
     assert_eq!(codes, ["VM1AB", "FA001", "FA123"]);

@@ -203,7 +203,14 @@ impl Model {
                 let place = which.index(self.copies.len());
                 let copy = &mut self.copies[place];
                 let again = store
-                    .requeue(copy.id, Resend::Replay, "Ada Wells", "again", at(self.now), vec![row(AuditWord::Release)])
+                    .requeue(
+                        copy.id,
+                        Resend::Replay.into(),
+                        "Ada Wells",
+                        "again",
+                        at(self.now),
+                        vec![row(AuditWord::Release)],
+                    )
                     .await;
                 // What failed, and what was sent and may not have come.
                 assert_eq!(again, Ok(copy.stage != Stage::Queued));

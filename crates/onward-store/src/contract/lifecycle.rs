@@ -30,7 +30,7 @@ pub(crate) fn sent_out(n: u32) -> Acceptance {
 }
 
 pub(super) fn ending(of: DeliveryId, why: EndReason) -> Ending {
-    Ending { delivery: of, why, by: None, reason: "stop using it".to_owned(), notice: None }
+    Ending { delivery: of, why, by: None, reason: "stop using it".to_owned(), seen: false, notice: None }
 }
 
 pub(super) fn notice(of: DeliveryId, why: EndReason) -> NewDelivery {
@@ -102,7 +102,10 @@ pub(crate) async fn what_may_have_left_gets_a_notice(store: Shared) {
     opened.endpoint = Endpoint::Inbox {};
     let mut refused = delivery(RecipientKind::RegisteredPractice, "A82609");
     refused.endpoint = https();
-    first.deliveries.extend([untried, inbox, opened.clone(), refused]);
+    // Two homes have it in their inboxes, unopened: one has accepted its Task, the other has seen whom it is about on its list.
+    let accepted = delivery(RecipientKind::CareHome, "VM2AB");
+    let listed = delivery(RecipientKind::CareHome, "VM3AB");
+    first.deliveries.extend([untried, inbox, opened.clone(), refused, accepted.clone(), listed.clone()]);
     accept_new(&store, first.clone()).await;
     // Everything but the practice's copy was claimed; nobody knows what became of it.
     for lease in claim(&store, 0).await {
@@ -117,7 +120,10 @@ pub(crate) async fn what_may_have_left_gets_a_notice(store: Shared) {
         }
     }
     store.open_rendition(opened.id, at(2), None, vec![row(AuditWord::Read)]).await.expect("committed").expect("there");
+    let version = read(&store, accepted.id).await.version;
+    assert_eq!(store.transition(change(accepted.id, version, DeliveryState::Accepted)).await, Ok(true));
     let endings = first.deliveries.iter().map(|copy| Ending {
+        seen: copy.id == listed.id,
         notice: Some(NewDelivery {
             kind: copy.kind,
             recipient: copy.recipient.clone(),
@@ -130,16 +136,18 @@ pub(crate) async fn what_may_have_left_gets_a_notice(store: Shared) {
     let entries = log(&store).await.len();
     let mut told: Vec<_> = all(&store).await.into_iter().filter_map(|copy| copy.notice.map(|_| copy.kind)).collect();
     told.sort_unstable();
-    let kinds = [RecipientKind::CareHome, RecipientKind::RegisteredPractice, RecipientKind::PharmacyNomination];
-    assert_eq!(told, kinds, "whoever may have it; not what nobody opened in the inbox");
+    let home = RecipientKind::CareHome;
+    let kinds = [home, home, home, RecipientKind::RegisteredPractice, RecipientKind::PharmacyNomination];
+    assert_eq!(told, kinds, "whoever may have it, or knows whom it is about; not what nobody opened in the inbox");
     assert_eq!(status_of(&store, &first).await, "cancelled");
     assert_eq!(store.take_back(TakeBack { endings: Vec::new(), ..whole }).await, Ok(false), "once");
     assert_eq!(log(&store).await.len(), entries);
     let gone = store.open_rendition(opened.id, at(61), None, vec![row(AuditWord::Read)]).await.expect("readable");
     assert!(gone.is_none(), "what was withdrawn is not read any more");
     // The notice waits behind what is still being sent to the same recipient.
-    assert!(claim(&store, 29).await.iter().all(|lease| lease.delivery.kind == RecipientKind::PharmacyNomination));
-    assert_eq!(claim(&store, 90).await.len(), 3);
+    let others = [ods("FA123"), ods("VM2AB"), ods("VM3AB")];
+    assert!(claim(&store, 29).await.iter().all(|lease| others.contains(&lease.delivery.recipient)));
+    assert_eq!(claim(&store, 90).await.len(), 5);
 }
 
 pub(crate) async fn a_withdrawn_transfer_takes_its_earlier_versions_along(store: Shared) {

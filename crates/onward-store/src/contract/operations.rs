@@ -6,7 +6,7 @@ use onward_core::directory::Endpoint;
 use onward_core::state::DeliveryState;
 use onward_core::store::{
     Approval, ApprovalKind, AttemptEnd, AttemptOutcome, BulkState, BulkStep, Claim, GivenUp, NewBulk, Pause, Queue,
-    Resend, StuckQuery, Verdict,
+    Resend, StuckQuery, Verdict, Whereto,
 };
 use onward_core::{ApprovalId, BulkId, DeliveryId, ReplayId};
 
@@ -93,7 +93,7 @@ pub(crate) async fn a_copy_waits_since_a_person_sent_it_and_is_given_up_unsent(s
         assert_eq!(since().await, Ok(began.map(at)), "after {second}");
     }
     let again = days(4) + 100;
-    assert_eq!(store.requeue(id, Resend::Retry, "Ada Wells", "mended", at(again), Vec::new()).await, Ok(true));
+    assert_eq!(store.requeue(id, Resend::Retry.into(), "Ada Wells", "mended", at(again), Vec::new()).await, Ok(true));
     assert!(attempt(&store, again, retry(again + 10, "busy")).await);
     assert_eq!(since().await, Ok(Some(at(again))));
     assert_eq!(store.queued_since(DeliveryId::random()).await, Ok(None));
@@ -143,13 +143,16 @@ pub(crate) async fn a_copy_waits_since_a_person_sent_it_and_is_given_up_unsent(s
         AttemptEnd { delivery: later, token: lease.token, outcome: sent(), at: at(again + 32), audit: Vec::new() };
     assert_eq!(store.complete(vec![end]).await, Ok(vec![false]), "its lease is over");
     assert_eq!(give_up(version + 1, again + 40).await, Ok(false), "it waits no longer");
-    assert_eq!(store.requeue(later, Resend::Retry, "Ada Wells", "asked", at(again + 50), Vec::new()).await, Ok(true));
+    assert_eq!(
+        store.requeue(later, Resend::Retry.into(), "Ada Wells", "asked", at(again + 50), Vec::new()).await,
+        Ok(true)
+    );
 }
 
 pub(crate) async fn a_retry_is_the_same_and_a_replay_is_labelled(store: Shared) {
     let id = accept_new(&store, acceptance(1)).await;
-    let again = async |how, second| {
-        store.requeue(id, how, "Ada Wells", "asked", at(second), vec![row(AuditWord::Release)]).await
+    let again = async |how: Resend, second| {
+        store.requeue(id, how.into(), "Ada Wells", "asked", at(second), vec![row(AuditWord::Release)]).await
     };
     assert_eq!(again(Resend::Retry, 0).await, Ok(false), "it is due anyhow");
     assert_eq!(again(Resend::Replay, 0).await, Ok(false), "it has not been sent");
@@ -259,14 +262,17 @@ pub(crate) async fn many_copies_are_sent_again_by_one_decision(store: Shared) {
     assert_eq!(store.bulk_pending(asked.id, 10).await.expect("readable"), ids[..3], "in the order in which they stood");
     assert_eq!(store.bulk_pending(asked.id, 2).await.expect("readable"), ids[..2]);
     // One of them was sent again for itself meanwhile.
-    assert_eq!(store.requeue(ids[1], Resend::Retry, "Ben", "mended", at(101), Vec::new()).await, Ok(true));
+    assert_eq!(store.requeue(ids[1], Resend::Retry.into(), "Ben", "mended", at(101), Vec::new()).await, Ok(true));
     let one = async |copy, second| {
-        store.resend_of_bulk(asked.id, copy, at(second), vec![row(AuditWord::Release)]).await.expect("committed")
+        store
+            .resend_of_bulk(asked.id, copy, Whereto::Stored, at(second), vec![row(AuditWord::Release)])
+            .await
+            .expect("committed")
     };
     let first = ids[0];
     let steps = super::at_once(&store, 8, |store, _| async move {
         store
-            .resend_of_bulk(asked_id(&store).await, first, at(102), vec![row(AuditWord::Release)])
+            .resend_of_bulk(asked_id(&store).await, first, Whereto::Stored, at(102), vec![row(AuditWord::Release)])
             .await
             .expect("committed")
     })
@@ -302,7 +308,7 @@ pub(crate) async fn many_copies_are_sent_again_by_one_decision(store: Shared) {
     assert_eq!(listed(104).await.len(), 2);
     assert_eq!(store.cancel_bulk(stopped.id, at(107), vec![row(AuditWord::Configure)]).await, Ok(true));
     assert!(store.bulk_pending(stopped.id, 10).await.expect("readable").is_empty());
-    let late = store.resend_of_bulk(stopped.id, ids[3], at(108), vec![row(AuditWord::Release)]).await;
+    let late = store.resend_of_bulk(stopped.id, ids[3], Whereto::Stored, at(108), vec![row(AuditWord::Release)]).await;
     assert_eq!(late, Ok(BulkStep::Overtaken));
     assert_eq!(store.delivery(ids[3]).await.expect("readable").expect("there").state, DeliveryState::Failed);
     let empty = bulk(Resend::Retry, &[]);

@@ -26,7 +26,7 @@ pub(crate) async fn a_response_that_was_handed_over_can_fail_and_goes_again(stor
     message.deliveries = vec![delivery(RecipientKind::Sender, "RXH")];
     let id = accept_new(&store, message).await;
     let again =
-        async |how, second| store.requeue(id, how, "ward-system", "it came again", at(second), Vec::new()).await;
+        async |how: Resend, second| store.requeue(id, how.into(), "ward-system", "it came again", at(second), Vec::new()).await;
     assert_eq!(again(Resend::Replay, 0).await, Ok(false), "it goes by itself");
     assert_eq!(handed_over(&store, 1).await, None);
     assert_eq!(again(Resend::Retry, 2).await, Ok(false), "it has left");

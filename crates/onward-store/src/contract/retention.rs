@@ -110,7 +110,9 @@ pub(crate) async fn what_has_lost_its_content_is_not_sent_again(store: Shared) {
     let end = AttemptEnd { delivery: copy, token: lease.token, outcome, at: at(1), audit: Vec::new() };
     assert_eq!(store.complete(vec![end]).await, Ok(vec![true]));
     let again = async |second: i64| {
-        store.requeue(copy, Resend::Replay, "Ada Wells", "asked", at(second), vec![row(AuditWord::Release)]).await
+        store
+            .requeue(copy, Resend::Replay.into(), "Ada Wells", "asked", at(second), vec![row(AuditWord::Release)])
+            .await
     };
     let purge = async || store.purge_month(BodyClass::Renditions, MONTH, Vec::new()).await.map(|purged| purged.removed);
     assert_eq!(again(2).await, Ok(true));
@@ -160,7 +162,10 @@ pub(crate) async fn what_a_system_could_not_process_stays_until_it_is_settled(st
     assert_eq!(purge().await, (0, 1), "somebody may send it again");
     assert!(store.rendition(copy).await.expect("readable").is_some());
     // It is sent again, and this time it was understood.
-    assert_eq!(store.requeue(copy, Resend::Retry, "Ada Wells", "mended there", at(70), Vec::new()).await, Ok(true));
+    assert_eq!(
+        store.requeue(copy, Resend::Retry.into(), "Ada Wells", "mended there", at(70), Vec::new()).await,
+        Ok(true)
+    );
     let lease = store.claim(Claim::due(at(70), at(100), 1)).await.expect("claimable").remove(0);
     let outcome = AttemptOutcome::Sent { state: DeliveryState::Sent, reference: None };
     let end = AttemptEnd { delivery: copy, token: lease.token, outcome, at: at(71), audit: Vec::new() };
@@ -228,7 +233,7 @@ pub(crate) async fn rows_go_when_they_are_over(store: Shared) {
     for (names, second) in [(["Old", "Alone"].as_slice(), 10), (&["New"], 20)] {
         let codes = ["FZZ01", "FZZ02"];
         let entries = names.iter().zip(codes).map(|(name, code)| pharmacy(code, name)).collect();
-        store.import_directory(entries, "test", at(second), Vec::new()).await.expect("imported");
+        store.import_directory(entries, "test", at(second), Vec::new().into()).await.expect("imported");
     }
     let directory = store.directory().await.expect("readable");
     // An account that is disabled, and one that is not.

@@ -79,12 +79,12 @@ pub(crate) async fn write_everything(store: &Shared, n: u32) -> Written {
         (recalled, copies[1], None, EndReason::Recalled),
         (withdrawn, copies[3], Some(EndReason::Withdrawn), EndReason::Withdrawn),
     ] {
-        let endings = vec![Ending { delivery: copy, why, by: None, reason: words(), notice: None }];
+        let endings = vec![Ending { delivery: copy, why, by: None, reason: words(), seen: false, notice: None }];
         let audit = vec![row(AuditWord::Withdraw)];
         let back = TakeBack { transfer, whole, joins: None, reason: words(), endings, hold: None, at: at(5), audit };
         assert_eq!(store.take_back(back).await, Ok(true));
     }
-    assert_eq!(store.requeue(copies[2], Resend::Replay, "Ada Wells", WROTE, at(6), Vec::new()).await, Ok(true));
+    assert_eq!(store.requeue(copies[2], Resend::Replay.into(), "Ada Wells", WROTE, at(6), Vec::new()).await, Ok(true));
     let lease = store.claim(Claim::due(at(6), at(60), 1)).await.expect("claimed").remove(0);
     end(store, copies[2], lease.token, DeliveryState::Sent).await;
     let approvals = [

@@ -34,7 +34,7 @@ pub(crate) async fn a_later_version_ends_the_earlier_copies(store: Shared) {
     assert_eq!(status_of(&store, &first).await, "cancelled");
     assert_eq!(status_of(&store, &second).await, "in-progress");
     assert_eq!(
-        store.requeue(old, Resend::Replay, "Ada Wells", "again", at(3), Vec::new()).await,
+        store.requeue(old, Resend::Replay.into(), "Ada Wells", "again", at(3), Vec::new()).await,
         Ok(false),
         "nobody sends it again"
     );

@@ -352,7 +352,7 @@ async fn end_copy<'j>(
         work.client(),
         "SELECT transfer, sender, patient, erased, lane,
              opened IS NOT NULL OR (state NOT IN ('queued', 'withdrawn') OR attempts > 0)
-             AND (transport <> 'inbox' OR state IN ('rejected', 'completed')) AS may_have_left
+             AND (transport <> 'inbox' OR state IN ('accepted', 'in-progress', 'rejected', 'completed')) AS may_have_left
          FROM deliveries WHERE id = $1
              AND (ended IS NULL OR $2::boolean AND ended = 'superseded' OR $3::boolean AND ended <> 'recalled') FOR UPDATE",
         &[&ending.delivery.0, &stricter, &(ending.why == EndReason::Recalled)],
@@ -370,7 +370,7 @@ async fn end_copy<'j>(
     .await?;
     deliveries::put_words(work.client(), "words", ending.delivery, &ending.reason).await?;
     deliveries::keep_versions(work.client(), &[ending.delivery.0], at).await?;
-    let left = Columns::of("deliveries", &row).flag("may_have_left").unwrap_or(true);
+    let left = Columns::of("deliveries", &row).flag("may_have_left").unwrap_or(true) || ending.seen;
     if let Some(notice) = ending.notice.as_ref().filter(|notice| left && told.is_first(notice)) {
         let lane = Columns::of("deliveries", &row).get("lane")?;
         let mut origin = deliveries::origin(work.client(), &row, at).await?;

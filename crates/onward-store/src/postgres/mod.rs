@@ -53,11 +53,11 @@ use onward_core::audit::{AuditQuery, AuditRow, FoundAudit, StoredCheckpoint};
 use onward_core::client::{Client, Token};
 use onward_core::directory::{DirectoryEntry, Endpoint};
 use onward_core::store::{
-    Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord,
-    ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, Finish, FoundTask, GivenUp, HeldTransfer, HoldChange,
-    KeyUsage, Lease, LegalHold, LegalHoldOrder, Lifted, Listed, NewDelivery, OriginalMessage, Overdue, Pause,
-    PendingErasure, Predecessor, Release, Renewal, Resend, Schema, Step, Store, StoreError, StoredAudit,
-    StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition, Waiting,
+    Acceptance, Accepted, Again, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery,
+    DeliveryRecord, ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, Finish, FoundTask, GivenUp,
+    HeldTransfer, HoldChange, ImportAudit, KeyUsage, Lease, LegalHold, LegalHoldOrder, Lifted, Listed, NewDelivery,
+    OriginalMessage, Overdue, Pause, PendingErasure, Predecessor, Release, Renewal, Schema, Step, Store, StoreError,
+    StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition, Waiting,
 };
 use onward_core::{Clock, DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
 use rustls::crypto::CryptoProvider;
@@ -70,7 +70,7 @@ pub use open::OpenError;
 
 use crate::query::Dialect;
 use crate::rows::copies::{PackedAcceptance, have_parts};
-use crate::rows::resending::Again;
+use crate::rows::resending::Requeue;
 use crate::sealing::{KeyEncryption, Vault};
 use crate::stored::{micros, month};
 use partitions::Partitions;
@@ -419,7 +419,7 @@ impl Store for PostgresStore {
     async fn requeue(
         &self,
         delivery: DeliveryId,
-        how: Resend,
+        again: Again,
         by: &str,
         why: &str,
         at: Timestamp,
@@ -427,8 +427,9 @@ impl Store for PostgresStore {
     ) -> Result<bool, StoreError> {
         let (by, why) = (by.to_owned(), why.to_owned());
         self.writers
-            .run((delivery, how, by, why, at, audit), |work, (delivery, how, by, why, at, audit)| {
-                let again = Again { delivery: *delivery, how: *how, by, why, at: *at, bulk: None };
+            .run((delivery, again, by, why, at, audit), |work, (delivery, again, by, why, at, audit)| {
+                let Again { how, to } = again;
+                let again = Requeue { delivery: *delivery, how: *how, to, by, why, at: *at, bulk: None };
                 resending::requeue(work, again, audit).boxed()
             })
             .await
@@ -486,10 +487,10 @@ impl Store for PostgresStore {
         entries: Vec<DirectoryEntry>,
         source: &str,
         at: Timestamp,
-        audit: Vec<AuditRow>,
+        audit: ImportAudit,
     ) -> Result<u64, StoreError> {
-        let import = directory::Import { entries, source: source.to_owned(), at, audit };
-        self.writers.run(import, |work, import| directory::import(work, import).boxed()).await
+        let import = directory::Import { entries, source: source.to_owned(), at };
+        self.writers.run((import, audit), |work, import| directory::import(work, import).boxed()).await
     }
 
     async fn amend_directory(
@@ -500,8 +501,8 @@ impl Store for PostgresStore {
         at: Timestamp,
         audit: Vec<AuditRow>,
     ) -> Result<bool, StoreError> {
-        let import = directory::Import { entries: vec![entry], source: source.to_owned(), at, audit };
-        let amendment = directory::Amendment { was, import };
+        let import = directory::Import { entries: vec![entry], source: source.to_owned(), at };
+        let amendment = directory::Amendment { was, import, audit };
         self.writers.run(amendment, |work, amendment| directory::amend(work, amendment).boxed()).await
     }
 

@@ -4,8 +4,9 @@ use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
-use onward_core::store::{Bulk, BulkStep, NewBulk, Replay, Resend, ResendStore, StoreError};
-use onward_core::{BulkId, DeliveryId, ReplayId};
+use onward_core::directory::Endpoint;
+use onward_core::store::{Bulk, BulkStep, NewBulk, Replay, Resend, ResendStore, StoreError, Whereto};
+use onward_core::{BulkId, DeliveryId, OdsCode, ReplayId};
 use uuid::Uuid;
 
 use super::dispatch::lease_now;
@@ -13,12 +14,12 @@ use super::failure::Failure;
 use super::keyed::Keyed;
 use super::session::{self, Params};
 use super::work::Work;
-use super::{DIALECT, PostgresStore, deliveries};
+use super::{DIALECT, PostgresStore, deliveries, directory};
 use crate::columns::Columns;
 use crate::query;
 use crate::rows::REPLAYED;
-use crate::rows::resending::{self as rows, Again, BULK, KEPT, OUTCOMES, REPLAY, of_bulk, of_replay};
-use crate::stored::micros;
+use crate::rows::resending::{self as rows, BULK, KEPT, OUTCOMES, REPLAY, Requeue, of_bulk, of_replay};
+use crate::stored::{json, micros};
 
 #[async_trait]
 impl ResendStore for PostgresStore {
@@ -28,6 +29,10 @@ impl ResendStore for PostgresStore {
 
     async fn replay(&self, id: ReplayId) -> Result<Option<Replay>, StoreError> {
         self.read(id, |c, id| async move { Ok(replays(c, "id = $1", id.0).await?.into_iter().next()) }.boxed()).await
+    }
+
+    async fn left_since(&self, delivery: DeliveryId) -> Result<u64, StoreError> {
+        self.read(delivery, |c, delivery| left_since(c, *delivery).boxed()).await
     }
 
     async fn start_bulk(&self, bulk: NewBulk, audit: Vec<AuditRow>) -> Result<bool, StoreError> {
@@ -51,10 +56,11 @@ impl ResendStore for PostgresStore {
         &self,
         id: BulkId,
         delivery: DeliveryId,
+        to: Whereto,
         at: Timestamp,
         audit: Vec<AuditRow>,
     ) -> Result<BulkStep, StoreError> {
-        self.writers.run(One { id, delivery, at, audit }, |work, one| step(work, one).boxed()).await
+        self.writers.run(One { id, delivery, to, at, audit }, |work, one| step(work, one).boxed()).await
     }
 
     async fn cancel_bulk(&self, id: BulkId, at: Timestamp, audit: Vec<AuditRow>) -> Result<bool, StoreError> {
@@ -64,14 +70,32 @@ impl ResendStore for PostgresStore {
 
 /// Queues a copy again, due at once; a replay is kept beside it. One of many was decided on because it had failed: if it has left or waits
 /// by now, nothing is to be done. Nor is anything without its content: asking for it also waits for retention that is dropping the month.
-pub(super) async fn requeue<'j>(work: &mut Work<'j>, again: Again<'_>, audit: &'j [AuditRow]) -> Result<bool, Failure> {
+pub(super) async fn requeue<'j>(
+    work: &mut Work<'j>,
+    again: Requeue<'_>,
+    audit: &'j [AuditRow],
+) -> Result<bool, Failure> {
     let c = work.client();
     let due = lease_now(c, work.shared().lease_clock, again.at).await?;
-    let replays = again.how == Resend::Replay;
+    if let Whereto::OtherWay { .. } = again.to {
+        return Ok(false);
+    }
+    if let Whereto::Directory { from, to } = again.to {
+        stands(c, again.delivery, from, to).await?;
+    }
+    let new_address = again.to.new_address().map(json);
     let queued = session::execute(
         c,
         &query::requeue(&DIALECT),
-        &[&micros(again.at), &again.delivery.0, &REPLAYED, &replays, &again.bulk.is_some(), &due],
+        &[
+            &micros(again.at),
+            &again.delivery.0,
+            &REPLAYED,
+            &(again.how == Resend::Replay),
+            &again.bulk.is_some(),
+            &due,
+            &new_address,
+        ],
     )
     .await?;
     if queued == 0 {
@@ -89,7 +113,19 @@ pub(super) async fn requeue<'j>(work: &mut Work<'j>, again: Again<'_>, audit: &'
     Ok(true)
 }
 
-async fn keep(c: &Keyed, again: &Again<'_>) -> Result<(), Failure> {
+/// Refuses when the copy's address, or the directory's of its recipient, is another than was read; both stay as they are until the commit.
+async fn stands(c: &Keyed, delivery: DeliveryId, from: &Endpoint, to: &Endpoint) -> Result<(), Failure> {
+    let Some(found) = session::first(c, query::ADDRESS, &[&delivery.0]).await? else { return Ok(()) };
+    let recipient: OdsCode = Columns::of("deliveries", &found).parsed("recipient")?;
+    let entry = directory::entry_held_still(c, &recipient).await?;
+    // Read again, behind the directory: what is queued goes along when that changes.
+    let Some(found) = session::first(c, query::ADDRESS, &[&delivery.0]).await? else { return Ok(()) };
+    let stored: String = Columns::of("deliveries", &found).get("endpoint")?;
+    let as_read = stored == json(from) && entry.is_some_and(|entry| entry.endpoint() == to);
+    if as_read { Ok(()) } else { Err(Failure::Overtaken) }
+}
+
+async fn keep(c: &Keyed, again: &Requeue<'_>) -> Result<(), Failure> {
     let id = ReplayId::random();
     let key = deliveries::key(c, again.delivery).await;
     let sealed = key.and_then(|key| Ok(c.keys().seal_text(key, of_replay(&id.to_string()), again.why)?));
@@ -110,6 +146,12 @@ async fn keep(c: &Keyed, again: &Again<'_>) -> Result<(), Failure> {
 async fn replays(c: &Keyed, condition: &str, id: Uuid) -> Result<Vec<Replay>, Failure> {
     let found = session::all(c, &format!("SELECT {REPLAY} FROM replays WHERE {condition}"), &[&id]).await?;
     c.opened(&found, |row, keys| rows::replay(&Columns::of("replays", row), keys)).await
+}
+
+async fn left_since(c: &Keyed, delivery: DeliveryId) -> Result<u64, Failure> {
+    let counted = session::first(c, &query::left_since(), &[&delivery.0]).await?;
+    let count: i64 = counted.map_or(Ok(0), |row| Columns::of("deliveries", &row).count("n"))?;
+    u64::try_from(count).map_err(|_| Failure::corrupt("deliveries", "sequence"))
 }
 
 async fn bulks(c: &Keyed, condition: &str, params: Params<'_>) -> Result<Vec<Bulk>, Failure> {
@@ -165,6 +207,7 @@ async fn start<'j>(work: &mut Work<'j>, bulk: &'j NewBulk, audit: &'j [AuditRow]
 struct One {
     id: BulkId,
     delivery: DeliveryId,
+    to: Whereto,
     at: Timestamp,
     audit: Vec<AuditRow>,
 }
@@ -179,9 +222,10 @@ async fn step<'j>(work: &mut Work<'j>, one: &'j One) -> Result<BulkStep, Failure
         AND EXISTS (SELECT 1 FROM bulk_copies c WHERE c.bulk = b.id AND c.delivery = $2 AND c.outcome IS NULL)";
     let found = bulks(work.client(), pending, &[&one.id.0, &one.delivery.0]).await?;
     let Some(found) = found.into_iter().next() else { return Ok(BulkStep::Overtaken) };
-    let again = Again {
+    let again = Requeue {
         delivery: one.delivery,
         how: found.how,
+        to: &one.to,
         by: &found.by,
         why: &found.reason,
         at: one.at,

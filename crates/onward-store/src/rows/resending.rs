@@ -1,7 +1,7 @@
 //! Rows about what people have sent again.
 
 use jiff::{SignedDuration, Timestamp};
-use onward_core::store::{Bulk, Replay, Resend};
+use onward_core::store::{Bulk, Replay, Resend, Whereto};
 use onward_core::{BulkId, DeliveryId};
 
 use super::unless_erased;
@@ -12,9 +12,10 @@ use crate::sealing::{Keychain, Place, Unread};
 pub(crate) const KEPT: SignedDuration = SignedDuration::from_hours(24 * 90);
 
 /// A copy that is to be sent again.
-pub(crate) struct Again<'a> {
+pub(crate) struct Requeue<'a> {
     pub(crate) delivery: DeliveryId,
     pub(crate) how: Resend,
+    pub(crate) to: &'a Whereto,
     /// Who decided it, by name.
     pub(crate) by: &'a str,
     pub(crate) why: &'a str,

@@ -4,14 +4,15 @@ use jiff::Timestamp;
 use onward_core::OdsCode;
 use onward_core::audit::AuditRow;
 use onward_core::directory::DirectoryEntry;
+use onward_core::store::{ImportAudit, MovedAlong};
 use rusqlite::{Row, params};
 
 use super::audit;
 use super::failure::Failure;
 use super::keyed::Keyed;
 use crate::columns::Columns;
-use crate::rows;
 use crate::stored::{json, micros, stored_count};
+use crate::{query, rows};
 
 /// Only the current entry of each code.
 const CURRENT: &str =
@@ -22,8 +23,41 @@ pub(super) fn import(
     entries: &[DirectoryEntry],
     source: &str,
     at: Timestamp,
-    audit: &[AuditRow],
+    audit: &ImportAudit,
 ) -> Result<u64, Failure> {
+    let moved = move_along(c, entries, at)?;
+    let version = keep(c, entries, source, at)?;
+    audit::append(c, &audit.rows(&moved))?;
+    Ok(version)
+}
+
+/// What is queued for an address that changes goes to the new one.
+fn move_along(c: &Keyed<'_>, entries: &[DirectoryEntry], at: Timestamp) -> Result<Vec<MovedAlong>, Failure> {
+    let mut moved = Vec::new();
+    for entry in entries {
+        let (ods, to) = (entry.ods(), entry.endpoint());
+        let Some(former) = own(c, ods)? else { continue };
+        let from = former.endpoint();
+        if from == to || !from.leads_on_to(to, true) {
+            continue;
+        }
+        let by_person = !from.leads_on_to(to, false);
+        let copies = c.prepare_cached(query::MOVE_ALONG)?.execute(params![
+            json(to),
+            ods.as_str(),
+            json(from),
+            micros(at),
+            by_person
+        ])?;
+        if copies > 0 {
+            let (recipient, from, to) = (ods.clone(), from.clone(), to.clone());
+            moved.push(MovedAlong { recipient, from, to, copies: copies as u64 });
+        }
+    }
+    Ok(moved)
+}
+
+fn keep(c: &Keyed<'_>, entries: &[DirectoryEntry], source: &str, at: Timestamp) -> Result<u64, Failure> {
     let version: i64 = c
         .prepare_cached("SELECT coalesce(max(version), 0) + 1 FROM directory_versions")?
         .query_row([], |row| row.get(0))?;
@@ -41,7 +75,6 @@ pub(super) fn import(
             }
         }
     }
-    audit::append(c, audit)?;
     u64::try_from(version).map_err(|_| Failure::corrupt("directory_versions", "version"))
 }
 
@@ -57,20 +90,16 @@ pub(super) fn amend(
     if self::entry(c, was.ods())?.as_ref() != Some(was) {
         return Ok(false);
     }
-    import(c, std::slice::from_ref(entry), source, at, audit)?;
+    keep(c, std::slice::from_ref(entry), source, at)?;
+    audit::append(c, audit)?;
     Ok(true)
 }
 
 /// By the code itself, else by another code of a home. A code that two homes claim names neither:
 /// whoever asks must not be given a guess.
 pub(super) fn entry(c: &Keyed<'_>, ods: &OdsCode) -> Result<Option<DirectoryEntry>, Failure> {
-    let own = c
-        .prepare_cached(&format!("SELECT e.entry {CURRENT} AND e.ods = ?"))?
-        .query_and_then([ods.as_str()], read)?
-        .next()
-        .transpose()?;
-    if own.is_some() {
-        return Ok(own);
+    if let Some(own) = own(c, ods)? {
+        return Ok(Some(own));
     }
     let mut claimed = c
         .prepare_cached(&format!(
@@ -80,6 +109,13 @@ pub(super) fn entry(c: &Keyed<'_>, ods: &OdsCode) -> Result<Option<DirectoryEntr
         .query_and_then([ods.as_str()], read)?
         .collect::<Result<Vec<_>, Failure>>()?;
     Ok(if claimed.len() == 1 { claimed.pop() } else { None })
+}
+
+fn own(c: &Keyed<'_>, ods: &OdsCode) -> Result<Option<DirectoryEntry>, Failure> {
+    c.prepare_cached(&format!("SELECT e.entry {CURRENT} AND e.ods = ?"))?
+        .query_and_then([ods.as_str()], read)?
+        .next()
+        .transpose()
 }
 
 pub(super) fn all(c: &Keyed<'_>) -> Result<Vec<DirectoryEntry>, Failure> {

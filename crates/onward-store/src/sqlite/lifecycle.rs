@@ -315,7 +315,8 @@ fn end_copy(c: &Keyed<'_>, ending: &Ending, told: &mut Told, at: Timestamp) -> R
         .prepare_cached(
             "SELECT transfer, sender, patient, erased, lane,
                  opened IS NOT NULL OR (state NOT IN ('queued', 'withdrawn') OR attempts > 0)
-                 AND (json_extract(endpoint, '$.transport') <> 'inbox' OR state IN ('rejected', 'completed')) AS left
+                 AND (json_extract(endpoint, '$.transport') <> 'inbox'
+                     OR state IN ('accepted', 'in-progress', 'rejected', 'completed')) AS left
              FROM deliveries WHERE id = ?1 AND (ended IS NULL OR ?2 AND ended = 'superseded' OR ?3 AND ended <> 'recalled')",
         )?
         .query_and_then(params![id, stricter, ending.why == EndReason::Recalled], |row| {
@@ -337,7 +338,7 @@ fn end_copy(c: &Keyed<'_>, ending: &Ending, told: &mut Told, at: Timestamp) -> R
     .execute(params![ending.why.as_str(), ending.by.map(|by| by.to_string()), micros(at), id])?;
     deliveries::put_words(c, "words", ending.delivery, &ending.reason)?;
     deliveries::keep_version(c, ending.delivery, at)?;
-    if let Some(notice) = ending.notice.as_ref().filter(|notice| left && told.is_first(notice)) {
+    if let Some(notice) = ending.notice.as_ref().filter(|notice| (left || ending.seen) && told.is_first(notice)) {
         if ending.why == EndReason::Recalled {
             // Whoever should not have got it is not told about whom it was.
             origin.patient = None;

@@ -45,11 +45,11 @@ use onward_core::audit::{AuditQuery, AuditRow, FoundAudit, StoredCheckpoint};
 use onward_core::client::{Client, Token};
 use onward_core::directory::{DirectoryEntry, Endpoint};
 use onward_core::store::{
-    Acceptance, Accepted, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery, DeliveryRecord,
-    ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, Finish, FoundTask, GivenUp, HeldTransfer, HoldChange,
-    KeyUsage, Lease, LegalHold, LegalHoldOrder, Lifted, Listed, NewDelivery, OriginalMessage, Overdue, Pause,
-    PendingErasure, Predecessor, Release, Renewal, Resend, Schema, Step, Store, StoreError, StoredAudit,
-    StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition, Waiting,
+    Acceptance, Accepted, Again, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery,
+    DeliveryRecord, ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, Finish, FoundTask, GivenUp,
+    HeldTransfer, HoldChange, ImportAudit, KeyUsage, Lease, LegalHold, LegalHoldOrder, Lifted, Listed, NewDelivery,
+    OriginalMessage, Overdue, Pause, PendingErasure, Predecessor, Release, Renewal, Schema, Step, Store, StoreError,
+    StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition, Waiting,
 };
 use onward_core::{Clock, DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
 use rusqlite::types::ToSqlOutput;
@@ -66,7 +66,7 @@ use writer::Writer;
 
 use crate::query::{Dialect, Value};
 use crate::rows::copies::{PackedAcceptance, have_parts};
-use crate::rows::resending::Again;
+use crate::rows::resending::Requeue;
 use crate::sealing::{KeyEncryption, Vault};
 
 /// Where SQLite's SQL is its own.
@@ -413,7 +413,7 @@ impl Store for SqliteStore {
     async fn requeue(
         &self,
         delivery: DeliveryId,
-        how: Resend,
+        again: Again,
         by: &str,
         why: &str,
         at: Timestamp,
@@ -421,7 +421,7 @@ impl Store for SqliteStore {
     ) -> Result<bool, StoreError> {
         let (by, why) = (by.to_owned(), why.to_owned());
         self.write(move |c| {
-            let again = Again { delivery, how, by: &by, why: &why, at, bulk: None };
+            let again = Requeue { delivery, how: again.how, to: &again.to, by: &by, why: &why, at, bulk: None };
             resending::requeue(c, &again, &audit)
         })
         .await
@@ -474,7 +474,7 @@ impl Store for SqliteStore {
         entries: Vec<DirectoryEntry>,
         source: &str,
         at: Timestamp,
-        audit: Vec<AuditRow>,
+        audit: ImportAudit,
     ) -> Result<u64, StoreError> {
         let source = source.to_owned();
         self.write(move |c| directory::import(c, &entries, &source, at, &audit)).await

@@ -3,18 +3,19 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
-use onward_core::store::{Bulk, BulkStep, NewBulk, Replay, Resend, ResendStore, StoreError};
-use onward_core::{BulkId, DeliveryId, ReplayId};
+use onward_core::directory::Endpoint;
+use onward_core::store::{Bulk, BulkStep, NewBulk, Replay, Resend, ResendStore, StoreError, Whereto};
+use onward_core::{BulkId, DeliveryId, OdsCode, ReplayId};
 use rusqlite::{Params, params};
 
 use super::failure::Failure;
 use super::keyed::Keyed;
-use super::{DIALECT, SqliteStore, audit, deliveries};
+use super::{DIALECT, SqliteStore, audit, deliveries, directory};
 use crate::columns::Columns;
 use crate::query;
 use crate::rows::REPLAYED;
-use crate::rows::resending::{self as rows, Again, BULK, KEPT, OUTCOMES, REPLAY, of_bulk, of_replay};
-use crate::stored::{micros, stored_count};
+use crate::rows::resending::{self as rows, BULK, KEPT, OUTCOMES, REPLAY, Requeue, of_bulk, of_replay};
+use crate::stored::{json, micros, stored_count};
 
 #[async_trait]
 impl ResendStore for SqliteStore {
@@ -24,6 +25,15 @@ impl ResendStore for SqliteStore {
 
     async fn replay(&self, id: ReplayId) -> Result<Option<Replay>, StoreError> {
         self.read(move |c| Ok(replays(c, "id = ?", [id.to_string()])?.into_iter().next())).await
+    }
+
+    async fn left_since(&self, delivery: DeliveryId) -> Result<u64, StoreError> {
+        self.read(move |c| {
+            let count: i64 =
+                c.prepare_cached(&query::left_since())?.query_row([delivery.to_string()], |row| row.get(0))?;
+            u64::try_from(count).map_err(|_| Failure::corrupt("deliveries", "sequence"))
+        })
+        .await
     }
 
     async fn start_bulk(&self, bulk: NewBulk, audit: Vec<AuditRow>) -> Result<bool, StoreError> {
@@ -57,10 +67,11 @@ impl ResendStore for SqliteStore {
         &self,
         id: BulkId,
         delivery: DeliveryId,
+        to: Whereto,
         at: Timestamp,
         audit: Vec<AuditRow>,
     ) -> Result<BulkStep, StoreError> {
-        self.write(move |c| step(c, id, delivery, at, &audit)).await
+        self.write(move |c| step(c, id, delivery, &to, at, &audit)).await
     }
 
     async fn cancel_bulk(&self, id: BulkId, at: Timestamp, audit: Vec<AuditRow>) -> Result<bool, StoreError> {
@@ -79,15 +90,22 @@ impl ResendStore for SqliteStore {
 
 /// Queues a copy again, due at once; a replay is kept beside it. One of many was decided on because it had failed: if it has left or waits
 /// by now, nothing is to be done. Nor is anything without its content.
-pub(super) fn requeue(c: &Keyed<'_>, again: &Again<'_>, audit: &[AuditRow]) -> Result<bool, Failure> {
+pub(super) fn requeue(c: &Keyed<'_>, again: &Requeue<'_>, audit: &[AuditRow]) -> Result<bool, Failure> {
     let id = again.delivery.to_string();
+    if let Whereto::OtherWay { .. } = again.to {
+        return Ok(false);
+    }
+    if let Whereto::Directory { from, to } = again.to {
+        stands(c, &id, from, to)?;
+    }
     let queued = c.prepare_cached(&query::requeue(&DIALECT))?.execute(params![
         micros(again.at),
         id,
         REPLAYED,
         again.how == Resend::Replay,
         again.bulk.is_some(),
-        micros(again.at)
+        micros(again.at),
+        again.to.new_address().map(json)
     ])?;
     if queued == 0 {
         return Ok(false);
@@ -118,6 +136,22 @@ pub(super) fn requeue(c: &Keyed<'_>, again: &Again<'_>, audit: &[AuditRow]) -> R
     }
     audit::append(c, audit)?;
     Ok(true)
+}
+
+/// Refuses when the copy's address, or the directory's of its recipient, is another than was read.
+fn stands(c: &Keyed<'_>, id: &str, from: &Endpoint, to: &Endpoint) -> Result<(), Failure> {
+    let found = c
+        .prepare_cached(query::ADDRESS)?
+        .query_and_then([id], |row| {
+            let columns = Columns::of("deliveries", row);
+            Ok::<_, Failure>((columns.parsed::<OdsCode>("recipient")?, columns.get::<String>("endpoint")?))
+        })?
+        .next()
+        .transpose()?;
+    let Some((recipient, stored)) = found else { return Ok(()) };
+    let entry = directory::entry(c, &recipient)?;
+    let as_read = stored == json(from) && entry.is_some_and(|entry| entry.endpoint() == to);
+    if as_read { Ok(()) } else { Err(Failure::Overtaken) }
 }
 
 fn replays(c: &Keyed<'_>, condition: &str, values: impl Params) -> Result<Vec<Replay>, Failure> {
@@ -162,6 +196,7 @@ fn step(
     c: &Keyed<'_>,
     id: BulkId,
     delivery: DeliveryId,
+    to: &Whereto,
     at: Timestamp,
     audit: &[AuditRow],
 ) -> Result<BulkStep, Failure> {
@@ -171,7 +206,7 @@ fn step(
     let Some(found) = bulks(c, pending, params![bulk, copy])?.into_iter().next() else {
         return Ok(BulkStep::Overtaken);
     };
-    let again = Again { delivery, how: found.how, by: &found.by, why: &found.reason, at, bulk: Some(id) };
+    let again = Requeue { delivery, how: found.how, to, by: &found.by, why: &found.reason, at, bulk: Some(id) };
     let resent = requeue(c, &again, audit)?;
     let [yes, no] = OUTCOMES;
     c.prepare_cached("UPDATE bulk_copies SET outcome = ? WHERE bulk = ? AND delivery = ?")?.execute(params![

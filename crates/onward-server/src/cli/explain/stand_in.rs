@@ -43,7 +43,7 @@ impl StandIn {
             .context("config/examples/directory.toml")?;
         let desk = Desk::new(&config)?;
         let row = desk.row(AuditWord::Configure, "example directory");
-        store.import_directory(import.entries, "config/examples/directory.toml", open::now(), vec![row]).await?;
+        store.import_directory(import.entries, "config/examples/directory.toml", open::now(), vec![row].into()).await?;
         let app = open::build(&config, store)?;
         Ok((app, Self { _folder: folder }))
     }

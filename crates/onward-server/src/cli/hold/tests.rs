@@ -240,6 +240,53 @@ async fn a_failed_delivery_is_replayed_only_after_a_preview_and_a_yes() {
     assert!(last.contains("replay of a failed copy: mended") && last.contains("operator"), "{last}");
 }
 
+#[tokio::test]
+async fn what_is_sent_again_goes_to_the_address_of_the_directory_as_it_is_now() {
+    const OLD: &str = "https://dms.station-road-pharmacy.example/onward";
+    const NEW: &str = "https://new.station-road-pharmacy.example/onward";
+    let (folder, app, receipt) = accepted(DISCHARGE).await;
+    let store = app.gateway.store();
+    let now = open::now();
+    let leases = store.claim(Claim::due(now, now, 20)).await.expect("claimed");
+    let lease = leases.iter().find(|lease| lease.delivery.kind == RecipientKind::PharmacyReferral).expect("leased");
+    let failed = lease.delivery.id;
+    let outcome = AttemptOutcome::Failed { reason: "404".to_owned() };
+    let end = AttemptEnd { delivery: failed, token: lease.token, outcome, at: now, audit: Vec::new() };
+    assert_eq!(store.complete(vec![end]).await.expect("committed"), [true]);
+    let import = async |from: &str, to: &str| {
+        let file = folder.path().join("directory.toml");
+        std::fs::write(&file, changed(DIRECTORY, from, to)).expect("writable");
+        assert_eq!(onward(folder.path(), &format!("directory import {}", file.display())).await.0, Ok(Exit::Done));
+    };
+    let audited = async |words: &str| {
+        let entries = store.audit_entries(0, 1_000).await.expect("readable");
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(words);
+        entries.iter().filter(|entry| entry.event().is_some_and(said)).count()
+    };
+    let replay = format!("dead replay --json --reason mended {failed}");
+    assert_eq!(json(&onward(folder.path(), &replay).await.1)["address"], OLD);
+    // What waits for the same pharmacy goes along; the leases above have run out.
+    import(OLD, NEW).await;
+    let transfer = store.transfer(receipt.transfer).await.expect("readable").expect("there");
+    let nomination = transfer.copies().find(|copy| copy.kind == RecipientKind::PharmacyNomination).expect("a copy");
+    assert_eq!(nomination.endpoint.told(), NEW);
+    assert_eq!(audited(&format!("1 of FZZ01 now to {NEW} and not to {OLD}")).await, 1);
+    let (outcome, out) = onward(folder.path(), &replay).await;
+    assert_eq!((outcome, json(&out)["state"].as_str()), (Ok(Exit::Done), Some("preview")));
+    assert_eq!((json(&out)["address"].as_str(), json(&out)["address_before"].as_str()), (Some(NEW), Some(OLD)));
+    // It receives in another way: the copy was not made for that.
+    import(&format!("transport = \"https\", url = \"{OLD}\""), "transport = \"mesh\", mailbox = \"FZZ01OT1\"").await;
+    for yes in ["", " --yes"] {
+        assert_eq!(onward(folder.path(), &format!("{replay}{yes}")).await.0, Err(Exit::No), "{yes}");
+    }
+    assert_eq!(store.delivery(failed).await.expect("readable").expect("there").state, DeliveryState::Failed);
+    import(OLD, NEW).await;
+    assert_eq!(onward(folder.path(), &format!("{replay} --yes")).await.0, Ok(Exit::Done));
+    let again = store.delivery(failed).await.expect("readable").expect("there");
+    assert_eq!((again.state, again.endpoint.told().as_str()), (DeliveryState::Queued, NEW));
+    assert_eq!(audited(&format!("replay of a failed copy, now to {NEW} and not to {OLD}: mended")).await, 1);
+}
+
 /// The example with one text replaced wherever it stands; it must be there.
 fn changed(message: &str, from: &str, to: &str) -> String {
     assert!(message.contains(from), "{from}");

@@ -1,5 +1,9 @@
+use onward_core::audit::Agent;
 use onward_core::client::{Client, NhsNumberPolicy, Role};
 use onward_core::state::RecipientKind;
+use onward_core::store::Pause;
+use onward_gateway::arrivals::Listing;
+use onward_gateway::attend::Attendant;
 use onward_gateway::collect::Form;
 use onward_ledger::{SigningKeys, Tree};
 
@@ -75,6 +79,16 @@ async fn what_went_to_the_wrong_home_is_taken_back_told_and_sent_on() {
         let text = String::from_utf8(told.made.expect("made").bytes).expect("text");
         assert!(!text.contains(&patient) && !text.contains("Holroyd"), "not about whom it was");
     }
+    // Later, once the home has read the notice, the folder is written again: it is no preview, and has that reading.
+    let (_, out) = onward(folder.path(), &recall).await;
+    let shown_later = json(&out);
+    assert_eq!(
+        (shown_later["state"].as_str(), &shown_later["deliveries"][0]["may_have_it"]),
+        (Some("recalled"), &true.into())
+    );
+    assert_eq!(shown_later["notices"][0]["readings"].as_array().map(Vec::len), Some(2), "{out}");
+    let reading = &shown_later["notices"][0]["readings"][0]["entry"];
+    assert!(shown_later["audit_entries"].as_array().expect("a list").contains(reading), "{out}");
     // A directory in which the right home is, too.
     let two_homes = include_str!("../../../../../tests/support/directory.toml");
     std::fs::write(folder.path().join("two-homes.toml"), two_homes).expect("written");
@@ -105,6 +119,44 @@ async fn what_went_to_the_wrong_home_is_taken_back_told_and_sent_on() {
 }
 
 #[tokio::test]
+async fn a_home_that_saw_the_person_on_its_list_is_told_of_the_recall() {
+    let (folder, app, receipt) = accepted(DISCHARGE).await;
+    let (gateway, store) = (&app.gateway, app.gateway.store());
+    gateway.dispatch_due().await.expect("sent");
+    let transfer = store.transfer(receipt.transfer).await.expect("readable").expect("there");
+    let copy = transfer.copies().find(|copy| copy.kind == RecipientKind::CareHome).expect("a copy").id;
+    let recall = format!("recall --json --by Ada --reason wrong-home {copy}");
+    let shown = json(&onward(folder.path(), &recall).await.1);
+    assert_eq!(shown["deliveries"][0]["may_have_it"], false, "nobody has seen it");
+    let who = Attendant {
+        user: "bea".to_owned(),
+        name: "Bea Lang".to_owned(),
+        organisations: vec!["VMH01".parse().expect("a code")],
+        agent: Agent::named("Bea Lang", None),
+        request_id: None,
+    };
+    let listing = Listing {
+        open_only: true,
+        since: onward_core::Timestamp::MIN,
+        whole: true,
+        limit: 100,
+        asked: "inbox?show=open".to_owned(),
+    };
+    let listed = gateway.arrivals(&who, listing, |_| true).await.expect("audited");
+    assert_eq!(listed.arrivals.iter().map(|arrival| arrival.copy.id).collect::<Vec<_>>(), [copy]);
+    let shown = json(&onward(folder.path(), &recall).await.1);
+    assert_eq!((shown["state"].as_str(), &shown["deliveries"][0]["may_have_it"]), (Some("preview"), &true.into()));
+    let list = &shown["deliveries"][0]["listed"][0];
+    assert_eq!(list["who"], "Bea Lang");
+    assert!(shown["audit_entries"].as_array().expect("a list").contains(&list["entry"]), "{shown}");
+    for line in [format!("{recall} --yes"), recall] {
+        let shown = json(&onward(folder.path(), &line).await.1);
+        assert_eq!((shown["state"].as_str(), &shown["deliveries"][0]["may_have_it"]), (Some("recalled"), &true.into()));
+        assert_eq!(shown["notices"][0]["of"], copy.to_string(), "{shown}");
+    }
+}
+
+#[tokio::test]
 async fn a_pause_is_named_and_audited_and_fsck_counts_what_waits() {
     let (folder, app, _) = accepted(DISCHARGE).await;
     let pause = "pause --all --by Ada --reason moving";
@@ -120,6 +172,26 @@ async fn a_pause_is_named_and_audited_and_fsck_counts_what_waits() {
         (Ok(Exit::Done), Some(1), Some(1)),
         "{out}"
     );
+    // A home is paused by the code that its copies carry, whichever of its codes is typed; nobody's code pauses nobody.
+    let (outcome, out) = onward(folder.path(), "pause --json VMH00 --by Ben --reason asked").await;
+    assert_eq!((outcome, json(&out)["recipient"].as_str()), (Ok(Exit::Done), Some("VMH01")), "{out}");
+    assert_eq!(onward(folder.path(), "pause VMH01 --by Ben --reason asked").await.0, Err(Exit::No), "it is already");
+    for line in ["pause", "resume"] {
+        assert_eq!(onward(folder.path(), &format!("{line} VMH99 --by Ben --reason asked")).await.0, Err(Exit::No));
+    }
+    let pauses = async || {
+        let pauses = app.gateway.store().pauses().await.expect("readable");
+        pauses.into_iter().filter_map(|pause| Some(pause.recipient?.to_string())).collect::<Vec<_>>()
+    };
+    assert_eq!(pauses().await, ["VMH01"]);
+    let resumed = onward(folder.path(), "resume VMH00 --by Ben --reason asked").await;
+    assert!(resumed.0 == Ok(Exit::Done) && resumed.1.contains("VMH01 (VMH00 is another code of it)"), "{}", resumed.1);
+    // One of before, which does nothing, can be lifted.
+    let nobodys =
+        Pause { recipient: "VMH99".parse().ok(), reason: "asked".to_owned(), by: "Ben".to_owned(), since: open::now() };
+    assert_eq!(app.gateway.store().pause(nobodys, Vec::new()).await, Ok(true));
+    assert_eq!(onward(folder.path(), "resume VMH99 --by Ben --reason asked").await.0, Ok(Exit::Done));
+    assert_eq!(pauses().await, [""; 0]);
     assert_eq!(onward(folder.path(), "resume --all --by Ada --reason moved").await.0, Ok(Exit::Done));
     assert_eq!(onward(folder.path(), "resume --all --by Ada --reason moved").await.0, Err(Exit::No));
     app.gateway.dispatch_due().await.expect("sent");

@@ -46,7 +46,7 @@ async fn place() -> (TempDir, String) {
     let import = crate::directory_import::read(DIRECTORY, crate::directory_import::Format::Toml, &none, now());
     let store = app.gateway.store();
     store
-        .import_directory(import.expect("the example is right").entries, "test", now(), Vec::new())
+        .import_directory(import.expect("the example is right").entries, "test", now(), Vec::new().into())
         .await
         .expect("stored");
     let client = onward_core::client::Client {

@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use onward_core::cause::Cause;
 use onward_core::store::{Approval, Bulk, Damaged, HeldTransfer, Pause, Queue, Stuck};
 use onward_core::{OdsCode, Timestamp};
-use onward_gateway::operate::{Board, BoardFilter, Tally, Totals};
+use onward_gateway::operate::{Board, BoardFilter, Pausing, Tally, Totals};
 use onward_gateway::redirect::Redirect;
 use onward_transform::render::dates;
 
@@ -162,16 +162,26 @@ pub(super) async fn totals(State(app): State<Arc<App>>, _: SignedIn, _: OnlyGet,
 /// What was done, and where somebody was paused or resumed, whom it was about.
 fn done_told(query: &str) -> String {
     let words = done_words(Some(query));
-    let whom = query.split('&').find_map(|pair| pair.strip_prefix("whom="));
-    let whom = match whom {
+    let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name));
+    let code = |name: &str| value(name).and_then(|code| code.parse::<OdsCode>().ok());
+    let whom = match value("whom=") {
         Some(EVERYBODY) => Some("Everybody".to_owned()),
-        Some(code) => code.parse::<OdsCode>().ok().map(|ods| ods.to_string()),
-        None => None,
+        _ => code("whom=").map(|ods| match code("asked=") {
+            Some(asked) => format!("{ods} (you wrote {asked}, another code of it)"),
+            None => ods.to_string(),
+        }),
     };
     match whom.filter(|_| !words.is_empty()) {
         Some(whom) => format!("{whom}: {}{}", words[..1].to_lowercase(), &words[1..]),
         None => words.to_owned(),
     }
+}
+
+/// Where a pause that was begun or ended is told: whom it is about, and by which other code that was asked for.
+fn done_at(what: &str, asked: Option<&OdsCode>, recipient: Option<&OdsCode>) -> String {
+    let other = asked.filter(|asked| recipient != Some(asked));
+    let other = other.map(|asked| format!("&asked={asked}")).unwrap_or_default();
+    format!("/operations?done={what}&whom={}{other}", whom(recipient))
 }
 
 fn whom(recipient: Option<&OdsCode>) -> &str {
@@ -203,9 +213,13 @@ pub(super) async fn pause(State(app): State<Arc<App>>, who: SignedIn, headers: H
             return refused(&app, &who, &headers, Wrong::new("pause", field, error, &body)).await;
         }
     };
-    match app.gateway.pause(recipient.clone(), &decider(&who, &why, true)).await {
-        Ok(true) => see_other(&format!("/operations?done=paused&whom={}", whom(recipient.as_ref()))),
-        Ok(false) => overtaken::paused(&app, recipient.as_ref()).await,
+    match app.gateway.pause(recipient.as_ref(), &decider(&who, &why, true)).await {
+        Ok(Pausing::Done(paused)) => see_other(&done_at("paused", recipient.as_ref(), paused.as_ref())),
+        Ok(Pausing::Already(paused)) => overtaken::paused(&app, paused.as_ref()).await,
+        Ok(Pausing::Unknown) => {
+            let error = "Nobody is known by this code: neither the directory nor any delivery has it";
+            refused(&app, &who, &headers, Wrong::new("pause", "recipient", error, &body)).await
+        }
         Err(error) => store_failed(&error),
     }
 }
@@ -224,8 +238,9 @@ pub(super) async fn resume(State(app): State<Arc<App>>, who: SignedIn, headers: 
         },
     };
     match app.gateway.resume(recipient.as_ref(), &decider(&who, &why, true)).await {
-        Ok(true) => see_other(&format!("/operations?done=resumed&whom={}", whom(recipient.as_ref()))),
-        Ok(false) => overtaken::resumed(&app, recipient.as_ref()).await,
+        Ok(Pausing::Done(resumed)) => see_other(&done_at("resumed", recipient.as_ref(), resumed.as_ref())),
+        Ok(Pausing::Already(resumed)) => overtaken::resumed(&app, resumed.as_ref()).await,
+        Ok(Pausing::Unknown) => overtaken::resumed(&app, recipient.as_ref()).await,
         Err(error) => store_failed(&error),
     }
 }

@@ -1,7 +1,7 @@
 //! Several failed copies are sent again together: a filter says which, a page in between says how many, and the decision is kept and
 //! carried out behind the page, which tells how far it has come.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use askama::Template;
@@ -9,9 +9,10 @@ use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use onward_core::store::{Bulk, BulkState, Resend, Stuck};
+use onward_core::store::{Bulk, BulkState, Resend, Stuck, Whereto};
 use onward_core::{BulkId, Timestamp};
 use onward_gateway::operate::{BULK_MAX, BoardFilter};
+use onward_gateway::readdressing::other_way;
 use onward_gateway::resending::{Started, seal_of};
 use onward_transform::render::dates;
 
@@ -33,6 +34,8 @@ struct BulkPage {
     oldest: String,
     causes: Vec<String>,
     recipients: Vec<String>,
+    /// Where those go of which that has changed.
+    addresses: Vec<String>,
     back: String,
     form: DeedForm,
 }
@@ -80,15 +83,45 @@ fn narrow(query: &str) -> Option<BoardFilter> {
 
 async fn show(app: &App, who: &SignedIn, headers: &HeaderMap, query: &str, wrong: Option<Wrong>) -> Response {
     let Some(filter) = narrow(query) else { return trouble(StatusCode::BAD_REQUEST) };
-    let looked = async { Ok((shell(app, who).await?.0, app.gateway.resendable(&filter).await?)) };
+    let looked = async {
+        let found = app.gateway.resendable(&filter).await?;
+        let addresses = addresses(&found, &app.gateway.wheretos(found.iter().map(|stuck| &stuck.copy)).await?);
+        Ok((shell(app, who).await?.0, found, addresses))
+    };
     let status = if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     match looked.await {
-        Ok((shell, found)) => {
+        Ok((shell, found, addresses)) => {
             let now = app.gateway.clock().now();
-            page(headers, status, &BulkPage::new(shell, &filter, &found, wrong.as_ref(), now))
+            let shown = BulkPage::new(shell, &filter, &found, wrong.as_ref(), now);
+            page(headers, status, &BulkPage { addresses, ..shown })
         }
         Err(error) => store_failed(&error),
     }
+}
+
+/// What has changed of where they go, in sentences with counts.
+fn addresses(found: &[Stuck], wheretos: &[Whereto]) -> Vec<String> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for (stuck, to) in found.iter().zip(wheretos) {
+        let told = match to {
+            Whereto::OtherWay { from, to } => format!("Not sent: {}", other_way(&stuck.copy.recipient, from, to)),
+            to => match to.new_address() {
+                Some(new) => format!(
+                    "{} goes to {}, and not to {}",
+                    stuck.copy.recipient,
+                    new.told(),
+                    stuck.copy.endpoint.told()
+                ),
+                None => continue,
+            },
+        };
+        *counts.entry(told).or_default() += 1;
+    }
+    counts.into_iter().map(|(told, count)| format!("{told} ({})", copies(count))).collect()
+}
+
+fn copies(count: usize) -> String {
+    if count == 1 { "1 copy".to_owned() } else { format!("{count} copies") }
 }
 
 impl BulkPage {
@@ -123,6 +156,7 @@ impl BulkPage {
             oldest: found.first().map(|stuck| words::span(stuck.copy.created, now)).unwrap_or_default(),
             causes: distinct(causes.collect()).into_iter().collect(),
             recipients: distinct(recipients.collect()).into_iter().collect(),
+            addresses: Vec::new(),
             back: format!("/operations?{}", filter.told()),
             form,
         }
@@ -236,7 +270,9 @@ pub(super) fn told(bulk: &Bulk) -> String {
     let left = bulk.total.saturating_sub(bulk.resent + bulk.passed_over);
     let passed = match bulk.passed_over {
         0 => String::new(),
-        count => format!(", {count} passed over because they left, ended or were sent again meanwhile"),
+        count => format!(
+            ", {count} passed over because they left, ended or were sent again meanwhile, or their recipients receive in another way now"
+        ),
     };
     format!("{} of {} queued again{passed}, {left} to go", bulk.resent, bulk.total)
 }

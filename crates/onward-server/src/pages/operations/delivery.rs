@@ -10,7 +10,8 @@ use axum::response::Response;
 use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::{DeliveryRecord, Replay, Resend, StoreError};
 use onward_core::{DeliveryId, OdsCode, Timestamp, TransferId};
-use onward_gateway::operate::Hidden;
+use onward_gateway::operate::{Hidden, Resent};
+use onward_gateway::readdressing::other_way;
 use onward_gateway::redirect::{Asked, Redirect};
 use onward_gateway::retrace;
 use onward_transform::render::dates;
@@ -81,16 +82,25 @@ pub(super) async fn resend(
     let Ok(delivery) = id.parse::<DeliveryId>() else { return trouble(StatusCode::NOT_FOUND) };
     let done = async {
         let done = app.gateway.resend(delivery, how, &decider(&who, &why, true)).await?;
-        let replay = match how {
-            Resend::Replay if done => app.gateway.store().replays(delivery).await?.pop().map(|replay| replay.id),
+        let replay = match (how, &done) {
+            (Resend::Replay, Resent::Queued) => {
+                app.gateway.store().replays(delivery).await?.pop().map(|replay| replay.id)
+            }
             _ => None,
         };
         Ok((done, replay))
     };
     match done.await {
-        Ok((true, Some(replay))) => see_other(&format!("/operations/replays/{replay}?done=replay")),
-        Ok((true, _)) => see_other(&format!("/operations/deliveries/{delivery}?done={how}")),
-        Ok((false, _)) => overtaken::copy(&app, &who, delivery).await,
+        Ok((Resent::Queued, Some(replay))) => see_other(&format!("/operations/replays/{replay}?done=replay")),
+        Ok((Resent::Queued, None)) => see_other(&format!("/operations/deliveries/{delivery}?done={how}")),
+        Ok((Resent::Not, _)) => overtaken::copy(&app, &who, delivery).await,
+        Ok((Resent::OtherWay { recipient, from, to }, _)) => {
+            let wrong = Wrong::new(how.as_str(), "reason", other_way(&recipient, &from, &to), &body);
+            match how {
+                Resend::Retry => show(&app, &who, &headers, &id, "", Some(wrong), Vec::new()).await,
+                Resend::Replay => replay::show_preview(&app, &who, &headers, &id, Some(wrong)).await,
+            }
+        }
         Err(error) => store_failed(&error),
     }
 }

@@ -7,8 +7,9 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use onward_core::state::TransportKind;
-use onward_core::store::{DeliveryRecord, Replay, Resend, StoreError};
+use onward_core::store::{DeliveryRecord, Replay, Resend, StoreError, Whereto};
 use onward_core::{DeliveryId, ReplayId, Timestamp};
+use onward_gateway::readdressing::{self, other_way};
 use onward_transform::render::dates;
 
 use super::super::components::Fact;
@@ -41,13 +42,16 @@ pub(super) async fn show_preview(
     let looked = async {
         let Some(copy) = app.gateway.look_at_delivery(&attendant(who), id).await? else { return Ok(None) };
         let replays = app.gateway.store().replays(id).await?;
-        Ok::<_, StoreError>(Some((shell(app, who).await?.0, copy, replays)))
+        let to = app.gateway.whereto(&copy).await?;
+        let younger = app.gateway.store().left_since(id).await?;
+        Ok::<_, StoreError>(Some((shell(app, who).await?.0, copy, replays, (to, younger))))
     };
     match looked.await {
-        Ok(Some((_, copy, _))) if !delivery::is_replayable(&copy) => overtaken::looked_at(app, &copy).await,
-        Ok(Some((shell, copy, replays))) => {
+        Ok(Some((_, copy, ..))) if !delivery::is_replayable(&copy) => overtaken::looked_at(app, &copy).await,
+        Ok(Some((shell, copy, replays, to))) => {
             let status = if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
-            page(headers, status, &preview_of(shell, &copy, &replays, wrong.as_ref(), app.gateway.clock().now()))
+            let now = app.gateway.clock().now();
+            page(headers, status, &preview_of(shell, &copy, &replays, &to, wrong.as_ref(), now))
         }
         Ok(None) => trouble(StatusCode::NOT_FOUND),
         Err(error) => store_failed(&error),
@@ -58,6 +62,7 @@ fn preview_of(
     shell: Shell,
     copy: &DeliveryRecord,
     replays: &[Replay],
+    (to, younger): &(Whereto, u64),
     wrong: Option<&Wrong>,
     now: Timestamp,
 ) -> OnePage {
@@ -88,7 +93,14 @@ fn preview_of(
         facts: vec![
             Fact { key: "To", lines: vec![format!("{} ({})", copy.recipient_name, copy.recipient)] },
             Fact { key: "As", lines: vec![words::kind(copy.kind).to_owned()] },
+            Fact {
+                key: "Sent since",
+                lines: vec![
+                    readdressing::younger(*younger).unwrap_or_else(|| "Nothing younger about the person".to_owned()),
+                ],
+            },
             Fact { key: "By", lines: vec![copy.endpoint.kind().to_string()] },
+            Fact { key: "Address", lines: address(copy, to) },
             Fact {
                 key: "What leaves",
                 lines: vec![same, "Whoever has it already can tell that it is no second patient".to_owned()],
@@ -101,6 +113,18 @@ fn preview_of(
         advice: "Ask the recipient first whether it came. Your reason is kept with the repeat.",
         person: Vec::new(),
         forms,
+    }
+}
+
+/// Where it goes, and where it was to go.
+fn address(copy: &DeliveryRecord, to: &Whereto) -> Vec<String> {
+    let was = || format!("It was to go to {}: the directory has changed", copy.endpoint.told());
+    match to {
+        Whereto::OtherWay { from, to } => vec![other_way(&copy.recipient, from, to)],
+        to => [to.new_address().unwrap_or(&copy.endpoint).told()]
+            .into_iter()
+            .chain(to.new_address().map(|_| was()))
+            .collect(),
     }
 }
 

@@ -14,8 +14,14 @@ use crate::contract::{delivery, hold, seen};
 /// Takes back the whole transfer, whose copies nobody has, or these copies alone.
 fn taking_back(transfer: TransferId, whole: Option<EndReason>, copies: &[DeliveryId]) -> TakeBack {
     let reason = "wrong patient".to_owned();
-    let ending =
-        |&delivery| Ending { delivery, why: EndReason::Recalled, by: None, reason: reason.clone(), notice: None };
+    let ending = |&delivery| Ending {
+        delivery,
+        why: EndReason::Recalled,
+        by: None,
+        reason: reason.clone(),
+        seen: false,
+        notice: None,
+    };
     let endings = copies.iter().map(ending).collect();
     TakeBack {
         transfer,

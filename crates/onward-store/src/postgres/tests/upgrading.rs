@@ -303,7 +303,14 @@ async fn walk(nodes: &[Shared; 2], from: u32) {
         let read = node.open_rendition(copy, at(2), None, vec![row(AuditWord::Read)]).await;
         assert!(read.expect("readable").is_some());
         let again = node
-            .requeue(leases[2].delivery.id, Resend::Retry, "Ada Wells", "mended", at(3), vec![row(AuditWord::Release)])
+            .requeue(
+                leases[2].delivery.id,
+                Resend::Retry.into(),
+                "Ada Wells",
+                "mended",
+                at(3),
+                vec![row(AuditWord::Release)],
+            )
             .await;
         assert_eq!(again, Ok(true));
         let leases = claim(node, 4).await;

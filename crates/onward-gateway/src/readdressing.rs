@@ -1,0 +1,120 @@
+//! Where a copy that is sent again goes: to the address of the directory as it is now, for that is what people mend. It is the same bytes that
+//! leave, so that address must take them.
+
+use std::collections::BTreeMap;
+
+use onward_core::OdsCode;
+use onward_core::directory::{DirectoryEntry, Endpoint};
+use onward_core::state::RecipientKind;
+use onward_core::store::{DeliveryRecord, MovedAlong, StoreError, Whereto};
+
+use crate::Gateway;
+
+impl Gateway {
+    /// Where this copy goes if it is sent again now. A response to a sender, and a recipient that the directory does not know, stay where
+    /// they are stored to go.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn whereto(&self, copy: &DeliveryRecord) -> Result<Whereto, StoreError> {
+        match copy.kind {
+            RecipientKind::Sender => Ok(Whereto::Stored),
+            _ => Ok(leads(copy, self.store.directory_entry(&copy.recipient).await?.as_ref())),
+        }
+    }
+
+    /// The same of many.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn wheretos<'c>(
+        &self,
+        copies: impl Iterator<Item = &'c DeliveryRecord>,
+    ) -> Result<Vec<Whereto>, StoreError> {
+        let mut known: BTreeMap<&OdsCode, Option<DirectoryEntry>> = BTreeMap::new();
+        let mut wheretos = Vec::new();
+        for copy in copies {
+            if !known.contains_key(&copy.recipient) {
+                known.insert(&copy.recipient, self.store.directory_entry(&copy.recipient).await?);
+            }
+            wheretos.push(leads(copy, known.get(&copy.recipient).and_then(Option::as_ref)));
+        }
+        Ok(wheretos)
+    }
+
+    /// What the entry about a copy that is sent again says beside how: to where it no longer goes, and what has left before it.
+    pub(crate) async fn told_of_resending(&self, copy: &DeliveryRecord, to: &Whereto) -> Result<String, StoreError> {
+        Ok(format!("{}{}", told(to), after(self.store.left_since(copy.id).await?)))
+    }
+}
+
+fn leads(copy: &DeliveryRecord, entry: Option<&DirectoryEntry>) -> Whereto {
+    let is_theirs = |entry: &&DirectoryEntry| match copy.kind {
+        RecipientKind::CareHome => matches!(entry, DirectoryEntry::CareHome(_)),
+        RecipientKind::CoveringPractice | RecipientKind::RegisteredPractice => {
+            matches!(entry, DirectoryEntry::Practice(_))
+        }
+        RecipientKind::PharmacyReferral | RecipientKind::PharmacyNomination => {
+            matches!(entry, DirectoryEntry::Pharmacy(_))
+        }
+        RecipientKind::Sender => false,
+    };
+    let Some(entry) = entry.filter(is_theirs) else { return Whereto::Stored };
+    let (from, to) = (copy.endpoint.clone(), entry.endpoint().clone());
+    let by_person = copy.kind == RecipientKind::RegisteredPractice && copy.notice.is_none();
+    match from.leads_on_to(&to, by_person) {
+        true => Whereto::Directory { from, to },
+        false => Whereto::OtherWay { from, to },
+    }
+}
+
+/// For an entry about a copy: how many younger ones of its lane it comes after.
+fn after(younger: u64) -> String {
+    match younger {
+        0 => String::new(),
+        1 => ", after a younger one to the same recipient had left".to_owned(),
+        count => format!(", after {count} younger ones to the same recipient had left"),
+    }
+}
+
+/// For people who are to send a copy again: that it may be older than what its recipient has; nothing where it is not.
+#[must_use]
+pub fn younger(count: u64) -> Option<String> {
+    let copies = match count {
+        0 => return None,
+        1 => "A younger copy about the same person has".to_owned(),
+        count => format!("{count} younger copies about the same person have"),
+    };
+    Some(format!("{copies} left for this recipient since: it comes after, and may say what is no longer so"))
+}
+
+/// For an entry about a copy: where it goes now, if that is elsewhere than before.
+fn told(to: &Whereto) -> String {
+    match to {
+        Whereto::Directory { from, to } if from != to => {
+            format!(", now to {} and not to {}", to.told(), from.told())
+        }
+        _ => String::new(),
+    }
+}
+
+/// For people: why a copy for `from` cannot be sent again to `to`, and what to do.
+#[must_use]
+pub fn other_way(recipient: &OdsCode, from: &Endpoint, to: &Endpoint) -> String {
+    format!(
+        "{recipient} receives in another way now ({}), and this copy was made for {}. It cannot be sent again as it is: take it back \
+         (`onward recall`) and ask the hospital to send the discharge again, or ask for a redirect",
+        to.told(),
+        from.told()
+    )
+}
+
+/// For the entry of an import: which queued copies went along.
+#[must_use]
+pub fn moved_along(moved: &[MovedAlong]) -> String {
+    let each = moved.iter().map(|moved| {
+        let MovedAlong { recipient, from, to, copies } = moved;
+        format!("{copies} of {recipient} now to {} and not to {}", to.told(), from.told())
+    });
+    format!("queued copies went along with a changed address: {}", each.collect::<Vec<_>>().join("; "))
+}

@@ -1,0 +1,252 @@
+//! Where copies go after the directory was mended.
+
+use std::sync::{Arc, Mutex};
+
+use jiff::civil::date;
+use onward_core::DeliveryId;
+use onward_core::audit::AuditWord;
+use onward_core::directory::{DirectoryEntry, Endpoint, Pharmacy, Practice};
+use onward_core::state::{DeliveryState, EndReason, RecipientKind};
+use onward_core::store::{
+    Again, AttemptOutcome, Bulk, BulkStep, ImportAudit, MovedAlong, NewBulk, NewDelivery, Notice, Resend, StoreError,
+    Whereto,
+};
+use onward_core::{BulkId, OdsCode};
+
+use super::delivering::{claim, end};
+use super::{Shared, accept_new, acceptance, at, delivery, log, ods, patient, row};
+
+fn https(host: &str) -> Endpoint {
+    Endpoint::Https { url: format!("https://{host}.example/in") }
+}
+
+fn mesh(mailbox: &str) -> Endpoint {
+    Endpoint::Mesh { mailbox: mailbox.parse().expect("a mailbox"), workflow: None }
+}
+
+fn pharmacy(endpoint: Endpoint) -> DirectoryEntry {
+    DirectoryEntry::Pharmacy(Pharmacy {
+        ods: ods("FA123"),
+        name: "Pharmacy".to_owned(),
+        telephone: String::new(),
+        postcode: String::new(),
+        endpoint,
+        expires: date(2027, 1, 31),
+        ods_end: None,
+    })
+}
+
+fn practice(endpoint: Endpoint) -> DirectoryEntry {
+    DirectoryEntry::Practice(Practice {
+        ods: ods("A82608"),
+        name: "Practice".to_owned(),
+        telephone: String::new(),
+        postcode: String::new(),
+        endpoint,
+        expires: date(2027, 1, 31),
+        ods_end: None,
+    })
+}
+
+fn copy(kind: RecipientKind, recipient: &str, endpoint: Endpoint) -> NewDelivery {
+    NewDelivery { endpoint, ..delivery(kind, recipient) }
+}
+
+/// Imports, and gives what went along; an entry of the log tells it.
+async fn import(store: &Shared, entry: DirectoryEntry, second: i64) -> Vec<MovedAlong> {
+    let before = log(store).await.len();
+    let told: Arc<Mutex<Vec<MovedAlong>>> = Arc::default();
+    let audit = {
+        let told = Arc::clone(&told);
+        ImportAudit::new(move |moved| {
+            *told.lock().expect("nobody panicked") = moved.to_vec();
+            std::iter::repeat_with(|| row(AuditWord::Configure)).take(1 + usize::from(!moved.is_empty())).collect()
+        })
+    };
+    store.import_directory(vec![entry], "homes.csv", at(second), audit).await.expect("committed");
+    let told = told.lock().expect("nobody panicked").clone();
+    assert_eq!(log(store).await.len(), before + 1 + usize::from(!told.is_empty()));
+    told
+}
+
+async fn goes_to(store: &Shared, copy: DeliveryId) -> Endpoint {
+    store.delivery(copy).await.expect("readable").expect("there").endpoint
+}
+
+pub(crate) async fn what_is_sent_again_goes_where_its_recipient_receives_now(store: Shared) {
+    import(&store, pharmacy(https("old")), 0).await;
+    let mut message = acceptance(1);
+    message.deliveries = vec![copy(RecipientKind::PharmacyReferral, "FA123", https("old"))];
+    let id = accept_new(&store, message).await;
+    let lease = claim(&store, 0).await.remove(0);
+    assert!(end(&store, &lease, AttemptOutcome::Failed { reason: "404".to_owned() }, 1).await);
+    assert_eq!(import(&store, pharmacy(https("new")), 2).await, [], "what failed waits for a person");
+    assert_eq!(goes_to(&store, id).await, https("old"));
+
+    let entries = log(&store).await.len();
+    let again = async |to: Whereto, second| {
+        let (how, audit) = (Resend::Replay, vec![row(AuditWord::Release)]);
+        store.requeue(id, Again { how, to }, "Ada Wells", "mended", at(second), audit).await
+    };
+    let to = |from: &str, to: &str| Whereto::Directory { from: https(from), to: https(to) };
+    assert_eq!(again(to("old", "old"), 3).await, Err(StoreError::Overtaken), "the directory has changed since");
+    assert_eq!(again(to("older", "new"), 3).await, Err(StoreError::Overtaken), "the copy goes elsewhere");
+    let other_way = Whereto::OtherWay { from: https("old"), to: mesh("FA123OT1") };
+    assert_eq!(again(other_way.clone(), 3).await, Ok(false));
+    assert_eq!(store.delivery(id).await.expect("readable").expect("there").state, DeliveryState::Failed);
+    assert_eq!(log(&store).await.len(), entries, "what is refused leaves nothing");
+    assert_eq!(again(to("old", "new"), 4).await, Ok(true));
+    assert_eq!(log(&store).await.len(), entries + 1);
+    let lease = claim(&store, 5).await.remove(0);
+    assert_eq!((lease.delivery.id, lease.delivery.endpoint.clone()), (id, https("new")));
+
+    // So with one of many; what cannot go there is passed over.
+    assert!(end(&store, &lease, AttemptOutcome::Failed { reason: "404".to_owned() }, 6).await);
+    import(&store, pharmacy(https("newest")), 7).await;
+    let bulk = NewBulk {
+        id: BulkId::random(),
+        how: Resend::Retry,
+        filter: "recipient=FA123".to_owned(),
+        reason: "mended".to_owned(),
+        by: "Ada Wells".to_owned(),
+        agent: "{}".to_owned(),
+        at: at(8),
+        copies: vec![id],
+    };
+    let asked = bulk.id;
+    assert_eq!(store.start_bulk(bulk, Vec::new()).await, Ok(true));
+    let one = async |bulk, to| store.resend_of_bulk(bulk, id, to, at(9), vec![row(AuditWord::Release)]).await;
+    assert_eq!(one(asked, to("new", "old")).await, Err(StoreError::Overtaken));
+    assert_eq!(store.bulk_pending(asked, 9).await, Ok(vec![id]), "it is looked at again");
+    assert_eq!(one(asked, to("new", "newest")).await, Ok(BulkStep::Resent));
+    assert_eq!(goes_to(&store, id).await, https("newest"));
+    let lease = claim(&store, 10).await.remove(0);
+    assert!(end(&store, &lease, AttemptOutcome::Failed { reason: "404".to_owned() }, 11).await);
+    let bulk = NewBulk {
+        id: BulkId::random(),
+        how: Resend::Retry,
+        filter: "recipient=FA123".to_owned(),
+        reason: "mended".to_owned(),
+        by: "Ada Wells".to_owned(),
+        agent: "{}".to_owned(),
+        at: at(12),
+        copies: vec![id],
+    };
+    let asked = bulk.id;
+    assert_eq!(store.start_bulk(bulk, Vec::new()).await, Ok(true));
+    assert_eq!(one(asked, other_way).await, Ok(BulkStep::PassedOver));
+    let passed = store.bulk(asked).await.expect("readable").map(|Bulk { passed_over, .. }| passed_over);
+    assert_eq!(passed, Some(1));
+}
+
+pub(crate) async fn what_left_after_a_copy_that_is_sent_again_is_counted(store: Shared) {
+    let mut ids = Vec::new();
+    // Of one person: three to the same practice, one of another kind; and one of another person.
+    for (n, kind, person) in [
+        (1, RecipientKind::CoveringPractice, 1),
+        (2, RecipientKind::CoveringPractice, 1),
+        (3, RecipientKind::CoveringPractice, 1),
+        (4, RecipientKind::RegisteredPractice, 1),
+        (5, RecipientKind::CoveringPractice, 2),
+    ] {
+        let mut message = acceptance(n);
+        message.transfer.patient = Some(patient(person));
+        message.deliveries = vec![copy(kind, "A82608", mesh("A82608OT1"))];
+        ids.push(accept_new(&store, message).await);
+    }
+    let sent = || AttemptOutcome::Sent { state: DeliveryState::Sent, reference: None };
+    let failed = || AttemptOutcome::Failed { reason: "404".to_owned() };
+    let counts = async || {
+        let mut counts = Vec::new();
+        for id in &ids {
+            counts.push(store.left_since(*id).await.expect("readable"));
+        }
+        counts
+    };
+    // The first of each lane, then the second, then the third: the lane keeps its order.
+    for (second, expected) in [(0, [0, 0, 0, 0, 0]), (10, [1, 0, 0, 0, 0]), (20, [2, 1, 0, 0, 0])] {
+        for lease in claim(&store, second).await {
+            let outcome = if lease.delivery.id == ids[0] { failed() } else { sent() };
+            assert!(end(&store, &lease, outcome, second + 1).await);
+        }
+        assert_eq!(counts().await, expected, "after {second} s");
+    }
+    assert_eq!(store.left_since(DeliveryId::random()).await, Ok(0), "there is none");
+    let mut nameless = acceptance(6);
+    nameless.transfer.patient = None;
+    nameless.deliveries = vec![copy(RecipientKind::CoveringPractice, "A82608", mesh("A82608OT1"))];
+    let alone = accept_new(&store, nameless).await;
+    assert_eq!(store.left_since(alone).await, Ok(0), "a transfer about nobody who is known has a lane of its own");
+}
+
+pub(crate) async fn what_is_queued_goes_along_with_a_changed_address(store: Shared) {
+    let moved = |recipient: &str, from: Endpoint, to: Endpoint, copies| MovedAlong {
+        recipient: recipient.parse::<OdsCode>().expect("a code"),
+        from,
+        to,
+        copies,
+    };
+    assert_eq!(import(&store, pharmacy(https("old")), 0).await, []);
+    // Of five persons, so that each has a lane.
+    let mut ids = Vec::new();
+    for (n, of) in [
+        copy(RecipientKind::PharmacyReferral, "FA123", https("old")),
+        copy(RecipientKind::PharmacyNomination, "FA123", https("old")),
+        copy(RecipientKind::PharmacyReferral, "FA123", https("elsewhere")),
+        copy(RecipientKind::PharmacyReferral, "FA124", https("old")),
+        copy(RecipientKind::Sender, "FA123", https("old")),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut message = acceptance(u32::try_from(n).expect("few") + 1);
+        message.deliveries = vec![of];
+        ids.push(accept_new(&store, message).await);
+    }
+    let addresses = async || {
+        let mut addresses = Vec::new();
+        for id in &ids {
+            addresses.push(goes_to(&store, *id).await);
+        }
+        addresses
+    };
+    // The first is being sent; of the others, one waits for its next attempt.
+    let leases = claim(&store, 0).await;
+    for lease in leases.iter().filter(|lease| lease.delivery.id != ids[0]) {
+        assert!(end(&store, lease, AttemptOutcome::Retry { at: at(500), reason: "503".to_owned() }, 1).await);
+    }
+    let went = import(&store, pharmacy(https("new")), 2).await;
+    assert_eq!(went, [moved("FA123", https("old"), https("new"), 1)]);
+    let expected = [https("old"), https("new"), https("elsewhere"), https("old"), https("old")];
+    assert_eq!(addresses().await, expected, "what is being sent stays, and so do others' copies and our responses");
+    assert_eq!(import(&store, pharmacy(https("new")), 3).await, [], "nothing changed");
+    assert_eq!(import(&store, pharmacy(mesh("FA123OT1")), 4).await, [], "they were not made for that");
+    assert_eq!(addresses().await, expected);
+}
+
+pub(crate) async fn what_mesh_finds_by_the_person_is_only_their_own_practices(store: Shared) {
+    import(&store, practice(mesh("A82608OT1")), 0).await;
+    let mut message = acceptance(1);
+    message.deliveries = vec![
+        copy(RecipientKind::RegisteredPractice, "A82608", mesh("A82608OT1")),
+        copy(RecipientKind::CoveringPractice, "A82608", mesh("A82608OT1")),
+    ];
+    let (own, covering) = (message.deliveries[0].id, message.deliveries[1].id);
+    accept_new(&store, message).await;
+    let mut next = acceptance(2);
+    next.transfer.patient = Some(patient(1));
+    let notice = Some(Notice { of: own, why: EndReason::LeftHome });
+    next.deliveries =
+        vec![NewDelivery { notice, ..copy(RecipientKind::RegisteredPractice, "A82608", mesh("A82608OT1")) }];
+    let notice = accept_new(&store, next).await;
+    let found = Endpoint::GpRouting { workflow: None };
+    let went = import(&store, practice(found.clone()), 1).await;
+    assert_eq!(went.iter().map(|moved| moved.copies).collect::<Vec<_>>(), [1]);
+    assert_eq!(goes_to(&store, own).await, found);
+    for stays in [covering, notice] {
+        assert_eq!(goes_to(&store, stays).await, mesh("A82608OT1"));
+    }
+    // A mailbox that is named takes whatever went by MESH.
+    import(&store, practice(mesh("A82608OT2")), 2).await;
+    assert_eq!(goes_to(&store, own).await, mesh("A82608OT2"));
+}
