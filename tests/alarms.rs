@@ -13,6 +13,7 @@ use onward_core::store::alerts::{AlertKind, Channel, Concern, NewAlert};
 use onward_core::transport::{Mailbox, MeshMessage, Notifier, SendError, Telling};
 use onward_core::{Clock as _, MeshMailboxId};
 use onward_fhir::itk::ResponseCode;
+use onward_gateway::accept::{AcceptError, Submission};
 use onward_gateway::acknowledge::{Answer, Moved};
 use onward_gateway::collect::Form;
 use onward_gateway::holds::Decider;
@@ -20,6 +21,7 @@ use onward_gateway::lifecycle::Withdrawn;
 use onward_gateway::operate::{BoardFilter, Resent};
 
 use crate::arrival::{Bench, Turned, client, down};
+use crate::lifecycle::Version;
 
 /// Our mailbox, which is empty, or cannot be read, or has one message.
 struct OwnMailbox {
@@ -384,4 +386,64 @@ async fn a_mailbox_whose_look_takes_long_is_being_read() {
     assert_eq!(bench.gateway.alert_once().await, Ok(0), "MESH answered a moment ago");
     bench.later(limit);
     assert_eq!(bench.gateway.alert_once().await, Ok(1));
+}
+
+/// The hospital's system has the refusal, and maybe nobody there looks: recipients act on what it knows to be out of date.
+#[tokio::test]
+async fn a_newer_version_that_is_refused_is_told_once_and_ends_with_the_next_or_by_a_person() {
+    let bench = Bench::at("2026-11-13T12:00:00Z").await;
+    let submit = async |ods: &str, text: String| {
+        let submission = Submission {
+            client: client("northmoor-epr", ods, Role::Sender),
+            body: text.into_bytes().into(),
+            media_type: "application/fhir+xml".to_owned(),
+            request_id: None,
+        };
+        bench.gateway.accept(submission).await
+    };
+    let refused = async |ods: &str, text: String| match submit(ods, text).await {
+        Err(AcceptError::Refused(refusal)) => refusal.word(),
+        _ => "taken in, or a fault",
+    };
+    let about = async || {
+        let alerts = bench.gateway.store().alerts().await.expect("readable");
+        alerts.into_iter().map(|alert| (alert.concern.kind, alert.concern.transfer)).collect::<Vec<_>>()
+    };
+    let first = Version::first();
+    let old = bench.accept_this(first.text.clone()).await;
+    let broken = |version: &Version| {
+        let text = version.text.replacen("<status value=\"final\"/>", "<status value=\"over\"/>", 1);
+        assert_ne!(text, version.text, "the fixture has a status");
+        text
+    };
+    // Neither a first version nor what somebody else sends says anything about it.
+    assert_eq!(refused("R9Z", broken(&Version::first())).await, "not-valid");
+    assert_eq!(refused("R9Y", first.next().text).await, "wrong-sender");
+    assert_eq!(about().await, []);
+    for _ in 0..3 {
+        assert_eq!(refused("R9Z", broken(&first.next())).await, "not-valid");
+    }
+    assert_eq!(about().await, [(AlertKind::ReplacementRefused, Some(old))], "once");
+    assert_eq!(bench.gateway.alert_once().await, Ok(0));
+    let letters = bench.letters();
+    assert_eq!(letters.keys().collect::<Vec<_>>(), ["operations@onward.example", "ward@hospital.example"]);
+    assert!(letters.values().all(|text| text.contains(&old.to_string())), "{letters:?}");
+    // The hospital mends it.
+    let second = first.next();
+    let new = bench.accept_this(second.text.clone()).await;
+    assert_eq!(bench.gateway.alert_once().await, Ok(0));
+    assert_eq!(about().await, []);
+    // What comes again gets its first answer.
+    assert!(submit("R9Z", second.text.clone()).await.is_ok_and(|receipt| receipt.duplicate));
+    assert_eq!(about().await, []);
+    // Another correction of the first one cannot be taken: the second is what is used.
+    assert_eq!(refused("R9Z", first.next().text).await, "not-replaceable");
+    assert_eq!(about().await, [(AlertKind::ReplacementRefused, Some(new))]);
+    let agent = Agent::named("operator", None);
+    let by = Decider { agent, by: "Ada Wells", reason: "the second one stands", act: true, request_id: None };
+    assert_eq!(bench.gateway.end_outdated(old, &by).await, Ok(false));
+    assert_eq!(bench.gateway.end_outdated(new, &by).await, Ok(true));
+    assert_eq!(about().await, []);
+    let entries = bench.gateway.store().audit_entries(0, 10_000).await.expect("readable");
+    assert_eq!(entries.last().map(|entry| entry.columns.word.as_str()), Some("notify"), "who ended it is in the log");
 }

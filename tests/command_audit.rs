@@ -42,6 +42,7 @@ const SETTLED: &[Row] = &[
     ("hold list", Exit::Done, &[ASKED]),
     ("dead list", Exit::Done, &[ASKED]),
     ("alerts", Exit::Done, &[ASKED]),
+    ("alerts --over {unknown} --reason r --by Ada", Exit::No, &[]),
     ("subscription list", Exit::Done, &[ASKED]),
     ("subscription off {unknown} --reason r --by Ada", Exit::No, &[]),
     ("audit who --nhs-number 9990000018", Exit::Done, &[ASKED_ABOUT]),

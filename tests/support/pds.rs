@@ -140,6 +140,7 @@ impl Pds {
             base_url: format!("http://{}/personal-demographics/FHIR/R4", self.address).parse().expect("a URL"),
             end_user_organisation: Some("Y99900".parse().expect("a code")),
             retry_wait_max: std::time::Duration::from_secs(5),
+            requests_per_second: 100,
         };
         PdsClient::new(config, HttpClient::new(&http).expect("a client"), None, Arc::new(SystemClock))
     }

@@ -3,6 +3,7 @@
 //! It refuses to guess: an answer that is not its specification is an error, never an empty person, and of several people it names none.
 //! It changes nothing. NHS number and demographics are in the URL because PDS wants them there; no error, log line or `Debug` repeats it.
 
+mod pace;
 mod patient;
 mod search;
 pub mod token;
@@ -15,10 +16,12 @@ use bytes::Bytes;
 use jiff::civil::Date;
 use onward_core::directory::{Demographics, Directory, DirectoryError, Likeness, Match, PdsPatient};
 use onward_core::{Clock, NhsNumber, OdsCode};
+use tokio::time::Instant;
 use url::Url;
 use uuid::Uuid;
 
 use crate::http::{Answer, HeaderMap, HeaderName, HeaderValue, HttpClient, HttpFault, Method, StatusCode, header};
+use pace::Pace;
 use token::TokenClient;
 
 /// Mandatory; the same when the request is repeated.
@@ -38,8 +41,10 @@ pub struct PdsConfig {
     pub base_url: Url,
     /// The organisation that the look-up is for, where the application serves several.
     pub end_user_organisation: Option<OdsCode>,
-    /// Longest `Retry-After` that a look-up waits for itself; beyond it the caller tries later.
+    /// So long a look-up waits at most, for its turn and for what PDS asks for (`Retry-After`) together; beyond it the caller tries later.
     pub retry_wait_max: Duration,
+    /// Requests that this process makes in a second at most.
+    pub requests_per_second: u32,
 }
 
 /// The PDS client.
@@ -48,13 +53,15 @@ pub struct PdsClient {
     http: HttpClient,
     tokens: Option<TokenClient>,
     clock: Arc<dyn Clock>,
+    pace: Pace,
 }
 
 impl PdsClient {
     /// A client; `tokens` is absent only for sandboxes without sign-in.
     #[must_use]
     pub fn new(config: PdsConfig, http: HttpClient, tokens: Option<TokenClient>, clock: Arc<dyn Clock>) -> Self {
-        Self { config, http, tokens, clock }
+        let pace = Pace::of(config.requests_per_second);
+        Self { config, http, tokens, clock, pace }
     }
 
     /// The address of `Patient`, with this beneath it.
@@ -79,20 +86,51 @@ impl PdsClient {
             let value = HeaderValue::from_str(organisation.as_str()).expect("an ODS code is letters and digits");
             identifiers.insert(END_USER_ORGANISATION, value);
         }
-        let answer = self.ask(url, &identifiers).await?;
-        let Some(wait) = self.repeat_after(&answer).await else { return Ok(answer) };
+        let mut patience = self.config.retry_wait_max;
+        let answer = self.ask(url, &identifiers, &mut patience).await?;
+        let Some(wait) = self.repeat_after(&answer).await.filter(|wait| *wait <= patience) else { return Ok(answer) };
+        patience -= wait;
         tokio::time::sleep(wait).await;
-        self.ask(url, &identifiers).await
+        self.ask(url, &identifiers, &mut patience).await
     }
 
-    async fn ask(&self, url: &Url, identifiers: &HeaderMap) -> Result<Answer, DirectoryError> {
+    /// Asks in its turn, which is waited for out of this patience.
+    async fn ask(&self, url: &Url, identifiers: &HeaderMap, patience: &mut Duration) -> Result<Answer, DirectoryError> {
+        self.wait_for_turn(patience).await?;
         let mut headers = identifiers.clone();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/fhir+json"));
         if let Some(tokens) = &self.tokens {
             headers.insert(header::AUTHORIZATION, tokens.bearer().await?);
         }
         let sent = self.http.send(Method::GET, url.clone(), headers, Vec::new()).await;
-        sent.map_err(|fault| unavailable(&fault.to_string()))
+        let answer = sent.map_err(|fault| unavailable(&fault.to_string()))?;
+        // What a busy PDS asks of one question holds for all.
+        if matches!(answer.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            self.pace.rest(Instant::now(), self.wish(&answer));
+        }
+        Ok(answer)
+    }
+
+    async fn wait_for_turn(&self, patience: &mut Duration) -> Result<(), DirectoryError> {
+        loop {
+            let now = Instant::now();
+            let Some(turn) = self.pace.turn(now, *patience) else {
+                return Err(unavailable(
+                    "PDS has no turn for a question in time: it is busy, or asked as often as it may be",
+                ));
+            };
+            *patience = patience.saturating_sub(turn.duration_since(now));
+            tokio::time::sleep_until(turn).await;
+            // Somebody else's question may have found it busy meanwhile.
+            if !self.pace.rests(Instant::now()) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// How much time a busy PDS asks for.
+    fn wish(&self, answer: &Answer) -> Duration {
+        answer.retry_after_seconds(self.clock.now()).map_or(UNTOLD_WAIT, Duration::from_secs)
     }
 
     /// The day on which an answer holds.
@@ -105,8 +143,7 @@ impl PdsClient {
     async fn repeat_after(&self, answer: &Answer) -> Option<Duration> {
         match answer.status() {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT => {
-                let wait = answer.retry_after_seconds(self.clock.now()).map_or(UNTOLD_WAIT, Duration::from_secs);
-                Some(wait).filter(|wait| *wait <= self.config.retry_wait_max)
+                Some(self.wish(answer))
             }
             // The token was withdrawn before its time.
             StatusCode::UNAUTHORIZED => {

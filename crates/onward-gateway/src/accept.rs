@@ -16,7 +16,8 @@ use crate::answer::{TAKEN_IN, not_replaced};
 use crate::beforehand::Pds;
 use crate::decision::Decided;
 use crate::lifecycle::{Heir, TRIES, TakenBack};
-use crate::prepare::{PrepareError, Prepared, Routing, identify_refused};
+use crate::outdated::Refused;
+use crate::prepare::{PrepareError, Prepared, Routing};
 use crate::refusal::Refusal;
 use crate::room::{Place, Room};
 
@@ -159,7 +160,11 @@ impl Gateway {
             }
             Accepted::Repeat { transfer, response } => Ok(Receipt { transfer, response, duplicate: true }),
             Accepted::Erased { .. } => Err(AcceptError::Store(StoreError::Erased)),
-            Accepted::MessageIdReused => Err(AcceptError::Refused(Refusal::MessageIdReused)),
+            Accepted::MessageIdReused => {
+                let Refused { replaces, .. } = Refused::read(&submission.body, &submission.media_type);
+                self.tell_outdated(&submission.client.ods, replaces).await?;
+                Err(AcceptError::Refused(Refusal::MessageIdReused))
+            }
             Accepted::DocumentRepeated { .. } => Err(AcceptError::Refused(Refusal::DocumentRepeated)),
         }
     }
@@ -174,16 +179,17 @@ impl Gateway {
             Refusal::Malware { number, name } => format!("{}: {name} in attachment {number}", refusal.word()),
             _ => refusal.word().to_owned(),
         };
-        let (message_id, patient) = match &refusal {
+        let Refused { message_id, patient, replaces } = match &refusal {
             // Too much to look at once more.
-            Refusal::TooLarge(_) => (None, None),
-            _ => identify_refused(&submission.body, &submission.media_type),
+            Refusal::TooLarge(_) => Refused::default(),
+            _ => Refused::read(&submission.body, &submission.media_type),
         };
         let message = message_id.map_or_else(String::new, |id| format!("message {id}, "));
         let hash = crate::sha256(&submission.body);
         let mut entry = self.entry((submission, &hash), AuditWord::Refuse, false, None, format!("{message}{detail}"));
         entry.patient = patient;
         self.store.audit(vec![self.journal.row(&entry)]).await?;
+        self.tell_outdated(&submission.client.ods, replaces).await?;
         Ok(AcceptError::Refused(refusal))
     }
 

@@ -19,15 +19,22 @@ const AT_ONCE: usize = 50;
 const IN_VAIN: usize = 3;
 
 impl Gateway {
-    /// Looks again every few minutes until `stop` turns true.
+    /// Looks again every few minutes until `stop` turns true, and at once while PDS answers about all that are looked at in one go: a long
+    /// outage leaves hundreds. One question at a time: what comes meanwhile has its turns between.
     pub async fn ask_again_until(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut goes_on = false;
         loop {
-            let wait = Duration::from_secs(EVERY_SECONDS + by_chance(EVERY_SECONDS));
+            let wait = match goes_on {
+                true => Duration::ZERO,
+                false => Duration::from_secs(EVERY_SECONDS + by_chance(EVERY_SECONDS)),
+            };
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             }
-            match self.ask_again(&stop).await {
+            let asked = self.ask_again(&stop).await;
+            goes_on = matches!(asked, Ok(AT_ONCE..));
+            match asked {
                 Ok(0) => {}
                 Ok(count) => tracing::info!(count, "held transfers went on: PDS answers again"),
                 Err(error) => tracing::error!(%error, "transfers that wait for PDS could not be looked at again"),

@@ -314,6 +314,8 @@ impl Gateway {
             (AlertKind::UnreadBeforeArrival | AlertKind::NoticeUnread, _) => vec![ward()],
             // Somebody else must do it: whoever keeps the directory knows who could, and the ward whom the person has.
             (AlertKind::CareDeclined, _) => vec![operations(), ward()],
+            // The hospital's system has the refusal; its people may not know, and can send it again or withdraw what it was to replace.
+            (AlertKind::ReplacementRefused, _) => vec![operations(), ward()],
             (AlertKind::Declined, _) | (AlertKind::HeldBeforeArrival, 1) => vec![ward()],
             // The hold's owner hears of its time as well; a step later both know that the other has not ended it.
             (AlertKind::HeldBeforeArrival, 2) => vec![operations()],
@@ -449,6 +451,19 @@ impl Gateway {
                         text,
                         "Subscription {id} of {}: {see}; its owner must ask for it again.",
                         concern.sender
+                    );
+                }
+                if concern.kind == AlertKind::ReplacementRefused {
+                    let _ = writeln!(
+                        text,
+                        "Its sender has a newer version, which was refused here, and was told why: until that one comes, or this transfer is \
+                         withdrawn, its recipients go on with the version that they have.{}",
+                        match to.contacted {
+                            Contacted::Operations => {
+                                " The audit log has the refusal; `onward status` names the recipients. `onward alerts --over` ends this."
+                            }
+                            _ => "",
+                        }
                     );
                 }
                 if concern.kind == AlertKind::BackgroundFallen {
@@ -614,6 +629,9 @@ fn subject(kind: AlertKind) -> &'static str {
         }
         AlertKind::OrganisationClosed => "An organisation of the directory has closed, and nothing new is sent there",
         AlertKind::MailboxChanged => "MESH lists another mailbox for an organisation than the directory has",
+        AlertKind::ReplacementRefused => {
+            "A newer version of a discharge was refused, and the earlier one is still in use"
+        }
     }
 }
 

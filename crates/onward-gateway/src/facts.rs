@@ -75,7 +75,7 @@ fn dated(document: &Document<'_, '_>) -> Option<Timestamp> {
 }
 
 /// The identifier that it replaces; a reference's last part is the identifier of the document that it leads to.
-fn named(replaces: Replaces<'_>) -> String {
+pub(crate) fn named(replaces: Replaces<'_>) -> String {
     match replaces {
         Replaces::Identifier(value) => value,
         Replaces::Reference(reference) => reference.rsplit(['/', ':']).next().unwrap_or(reference),

@@ -43,6 +43,7 @@ mod objection;
 pub mod operate;
 mod order;
 pub mod organisations;
+mod outdated;
 mod pausing;
 pub mod prepare;
 pub mod readdressing;

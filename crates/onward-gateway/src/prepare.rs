@@ -12,7 +12,7 @@ use onward_core::{DeliveryId, NhsNumber, OdsCode, TransferId};
 use onward_fhir::document::attachments;
 use onward_fhir::message::{DocumentPart, decode_base64};
 use onward_fhir::read::{self, Format, Limits, ReadErrorKind};
-use onward_fhir::{Bundle, Document, Message, Release, Tree, views};
+use onward_fhir::{Bundle, Document, Message, Release, Tree};
 use onward_transform::convert::{self, Note};
 use onward_transform::render::{self, Card, Original, Parties, RenderError, Rendered};
 use onward_validate::{Findings, Policy as ValidationPolicy, TOO_LARGE};
@@ -260,7 +260,9 @@ impl Gateway {
     ) -> Result<Option<Predecessor>, PrepareError> {
         let Some(named) = &facts.replaces else { return Ok(None) };
         let Some(found) = self.store.predecessor(&client.ods, named, transfer).await? else { return Ok(None) };
-        if found.replaced_by.is_some_and(|by| by != transfer) {
+        if let Some(by) = found.replaced_by.filter(|by| *by != transfer)
+            && !self.is_message(by, &facts.message_id).await?
+        {
             return Err(Refusal::NotReplaceable("it was replaced before: name its newest version").into());
         }
         if let (Some(before), Some(now)) = (found.dated, facts.dated)
@@ -269,6 +271,11 @@ impl Gateway {
             return Err(Refusal::NotReplaceable("it bears a later date than what is to replace it").into());
         }
         Ok(Some(found))
+    }
+
+    /// Whether a transfer came of this message: what comes again gets its first answer.
+    async fn is_message(&self, transfer: TransferId, message_id: &str) -> Result<bool, StoreError> {
+        Ok(self.store.transfer(transfer).await?.is_some_and(|record| record.message_id == message_id))
     }
 
     /// The rules that apply to this client's messages.
@@ -545,18 +552,7 @@ fn hold_for_content(
     })
 }
 
-/// What a refused message says of itself: its identifier, when that is a plain token, and whom it is about, when that
-/// is a valid number. So that a refusal can be found again years later.
-#[must_use]
-pub fn identify_refused(body: &[u8], media_type: &str) -> (Option<String>, Option<NhsNumber>) {
-    let Ok(tree) = read_tree(body, format_of(media_type)) else { return (None, None) };
-    let plain = |text: &&str| text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    let message_id = Message::read(tree.root()).ok().and_then(|message| message.message_id);
-    let patient = tree.root().descendants().find(|element| element.is("Patient")).and_then(views::nhs_number);
-    (message_id.filter(plain).map(str::to_owned), patient.and_then(|number| number.parse().ok()))
-}
-
-fn embedded_format(format: onward_fhir::message::Format) -> Format {
+pub(crate) fn embedded_format(format: onward_fhir::message::Format) -> Format {
     match format {
         onward_fhir::message::Format::Json => Format::Json,
         onward_fhir::message::Format::Xml => Format::Xml,

@@ -346,6 +346,7 @@ fn pds_settings(config: &Config, own_ods: &OdsCode) -> PdsConfig {
         end_user_organisation: Some(own_ods.clone()),
         // As long as an answer may take: a busy PDS asks for some five seconds.
         retry_wait_max: Duration::from_secs(u64::from(config.delivery.attempt_seconds)),
+        requests_per_second: config.pds.requests_per_second,
     }
 }
 
@@ -462,5 +463,6 @@ mod tests {
         let settings = pds_settings(&config, &"Y99900".parse().expect("a code"));
         assert_eq!(settings.retry_wait_max.as_secs(), u64::from(config.delivery.attempt_seconds));
         assert!(settings.retry_wait_max >= Duration::from_secs(5), "what PDS asks for in its specification");
+        assert_eq!(settings.requests_per_second, 5, "what PDS allows an application by default");
     }
 }

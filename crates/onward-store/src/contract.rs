@@ -211,6 +211,7 @@ macro_rules! every_contract {
             what_needs_a_person_is_raised_once_and_cleared,
             a_subscription_that_is_given_up_needs_a_person,
             an_organisation_that_has_closed_needs_a_person_until_it_is_said_to_stand,
+            that_a_replacement_was_refused_ends_with_what_it_was_to_replace,
             one_of_many_nodes_raises_an_alert,
             answers_that_are_missing_are_a_concern,
             what_waits_too_long_to_be_sent_is_told_once_for_each_recipient,

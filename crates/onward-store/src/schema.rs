@@ -56,7 +56,7 @@ mod tests {
     fn words_that_the_program_before_does_not_know_come_with_a_step_that_shuts_it_out() {
         // One more: can the program before read such a row, and does it leave it alone? If not, a step comes with it, maybe an empty one.
         let words = [
-            ("alerts", AlertKind::ALL.len(), 17),
+            ("alerts", AlertKind::ALL.len(), 18),
             ("entries", AuditWord::ALL.len(), 27),
             ("states", DeliveryState::ALL.len(), 10),
             ("ends", EndReason::ALL.len(), 5),

@@ -25,6 +25,7 @@ fn client(partner: &Partner, tokens: Option<TokenClient>) -> PdsClient {
         base_url: partner.url("/personal-demographics/FHIR/R4"),
         end_user_organisation: Some("RH8".parse().expect("a code")),
         retry_wait_max: Duration::from_secs(1),
+        requests_per_second: 100,
     };
     PdsClient::new(config, HttpClient::new(&partner.config()).expect("a client"), tokens, Arc::new(SystemClock))
 }
@@ -195,6 +196,7 @@ async fn a_look_up_knows_the_day() {
         base_url: partner.url("/personal-demographics/FHIR/R4"),
         end_user_organisation: None,
         retry_wait_max: Duration::from_secs(1),
+        requests_per_second: 100,
     };
     let practice = async |second: i64| {
         let http = HttpClient::new(&partner.config()).expect("a client");
@@ -325,6 +327,60 @@ async fn a_busy_pds_is_asked_once_more_under_the_same_request_id() {
     let partner = Partner::start(vec![busy()]).await;
     assert!(matches!(client(&partner, None).patient(&number()).await, Err(DirectoryError::Unavailable(_))));
     assert_eq!(partner.seen().len(), 2, "once more, not for ever");
+}
+
+#[tokio::test]
+async fn a_pds_that_asks_for_more_time_than_a_question_has_is_left_alone_by_all() {
+    for wish in ["Retry-After: 3600", "Retry-After: Fri, 31 Dec 2100 12:00:00 GMT"] {
+        let partner = Partner::start(vec![Reply::new("429 x", &[wish], b""), person()]).await;
+        let client = client(&partner, None);
+        for _ in 0..3 {
+            assert!(matches!(client.patient(&number()).await, Err(DirectoryError::Unavailable(_))));
+        }
+        let smith = Demographics::new("Smith", "Jane", date(1950, 3, 8)).expect("whole");
+        assert!(matches!(client.find(&smith, Likeness::Exact).await, Err(DirectoryError::Unavailable(_))));
+        assert_eq!(partner.seen().len(), 1, "those that follow are not asked");
+    }
+}
+
+#[tokio::test]
+async fn a_busy_pds_is_asked_by_none_before_it_wants_to_be_and_then_one_after_the_other() {
+    let partner =
+        Partner::start(vec![Reply::new("503 x", &["Retry-After: 1"], b""), person(), person(), person()]).await;
+    let config = PdsConfig { retry_wait_max: Duration::from_secs(60), ..client(&partner, None).config };
+    let client =
+        PdsClient::new(config, HttpClient::new(&partner.config()).expect("a client"), None, Arc::new(SystemClock));
+    let number = number();
+    let first = client.patient(&number);
+    let others = async {
+        while partner.seen().is_empty() || !client.pace.rests(Instant::now()) {
+            tokio::task::yield_now().await;
+        }
+        let asked = tokio::join!(client.patient(&number), client.patient(&number));
+        assert!(!client.pace.rests(Instant::now()), "they waited");
+        asked
+    };
+    let (first, (second, third)) = tokio::join!(first, others);
+    for answer in [first, second, third] {
+        assert!(answer.expect("answered").is_some());
+    }
+    let seen = partner.seen();
+    assert_eq!(seen.len(), 4);
+    let again =
+        seen[1..].iter().filter(|seen_later| seen_later.header("x-request-id") == seen[0].header("x-request-id"));
+    assert_eq!(again.count(), 1, "the question that it was too busy for comes again as the same");
+}
+
+#[tokio::test]
+async fn a_question_without_a_turn_in_time_is_as_unavailable_and_asks_nothing() {
+    let partner = Partner::start(vec![person(), person()]).await;
+    let config = PdsConfig { retry_wait_max: Duration::ZERO, requests_per_second: 1, ..client(&partner, None).config };
+    let client =
+        PdsClient::new(config, HttpClient::new(&partner.config()).expect("a client"), None, Arc::new(SystemClock));
+    // All turns of the next hour are taken.
+    client.pace.turn(Instant::now() + Duration::from_secs(3600), Duration::ZERO).expect("free");
+    assert!(matches!(client.patient(&number()).await, Err(DirectoryError::Unavailable(_))));
+    assert_eq!(partner.seen().len(), 0);
 }
 
 struct Turned(AtomicI64);

@@ -50,6 +50,8 @@ words!(
         OrganisationClosed = "organisation-closed",
         /// MESH says that an organisation of the directory takes what it gets in other mailboxes than its entry's, or in none.
         MailboxChanged = "mailbox-changed",
+        /// A message was refused that was to replace this transfer: who has it acts on what its sender knows to be out of date.
+        ReplacementRefused = "replacement-refused",
     }
 );
 

@@ -24,7 +24,8 @@ impl Lately {
         self.with(|raised| raised.get(&key).is_some_and(|at| now.duration_since(*at) < AGAIN))
     }
 
-    /// It is raised, by this node or another. Of the mailbox no row tells, and it has its own clock (`mailbox/standing.rs`).
+    /// It is raised, by this node or another. Of the mailbox no row tells, and it has its own clock (`mailbox/standing.rs`);
+    /// that a replacement was refused no look finds: the next refusal tells it.
     pub(super) fn raised(&self, concern: &Concern, now: Timestamp) {
         use AlertKind::{BackgroundFallen, CareDeclined, MailboxChanged, NoticeUnread, OrganisationClosed};
         if !matches!(concern.kind, BackgroundFallen | CareDeclined | NoticeUnread | OrganisationClosed | MailboxChanged)

@@ -436,6 +436,7 @@ fn pds(config: &Config, findings: &mut Findings) {
             findings.required_secret("pds.key_file", pds.key_file.as_deref(), "the key that signs our assertions");
             findings.reachable("pds.base_url", config, &pds.base_url, pds.allow_plain_loopback);
             findings.reachable("pds.token_url", config, &pds.token_url, pds.allow_plain_loopback);
+            findings.positive("pds.requests_per_second", pds.requests_per_second);
         }
     }
 }

@@ -75,6 +75,8 @@ pub struct Pds {
     pub key_file: Option<PathBuf>,
     /// `kid` of that key.
     pub key_id: String,
+    /// Requests that a node makes in a second at most.
+    pub requests_per_second: u32,
     /// People of the stand-in, TOML.
     #[serde(deserialize_with = "filled")]
     pub stand_in_file: Option<PathBuf>,

@@ -273,6 +273,8 @@ fn contradictions_are_errors() {
         ("[mesh]\nenabled = true\nbase_url = \"http://127.0.0.1:8700\"\n", "mesh.base_url", "E"),
         ("[mesh]\nenabled = false\nbase_url = \"http://127.0.0.1:8700\"\n", "mesh.base_url", ""),
         ("[pds]\nmode = \"pds\"\n", "pds.key_file", "E"),
+        ("[pds]\nmode = \"pds\"\n", "pds.requests_per_second", ""),
+        ("[pds]\nmode = \"pds\"\nrequests_per_second = 0\n", "pds.requests_per_second", "E"),
         ("[store]\nurl = \"sqlite:no/such/folder/a.db\"\n", "store.url", "E"),
         ("[store]\nurl = \"postgres://onward@db/onward\"\n", "store.url", ""),
         ("[store]\nurl = \"postgres://onward@db/onward?sslmode=disable\"\n", "store.url", "E"),

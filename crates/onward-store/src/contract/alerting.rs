@@ -4,16 +4,19 @@ use jiff::SignedDuration;
 use onward_core::DeliveryId;
 use onward_core::audit::AuditWord;
 use onward_core::cause::NOT_PROCESSED;
-use onward_core::state::{DeliveryState, RecipientKind};
+use onward_core::state::{DeliveryState, EndReason, RecipientKind};
 use onward_core::store::alerts::{
     AlertKind, Channel, Concern, Contacted, Deadlines, NewAlert, NewNotification, NotificationEnd, NotificationOutcome,
     NotificationState,
 };
 use onward_core::store::subscriptions::{CallEnd, CallOutcome};
-use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, Claim, Pause, Queue, Resend, StuckQuery, Transition};
+use onward_core::store::{
+    Acceptance, Accepted, AttemptEnd, AttemptOutcome, Claim, Pause, Queue, Resend, StuckQuery, Transition,
+};
 use uuid::Uuid;
 
 use super::keeping::client;
+use super::lifecycle::{ending, next_version, take_back};
 use super::subscribing::subscription;
 use super::{Shared, accept_new, acceptance, at, at_once, delivery, hold, log, ods, row};
 
@@ -135,6 +138,41 @@ pub(crate) async fn an_organisation_that_has_closed_needs_a_person_until_it_is_s
     let open = store.alerts().await.expect("readable");
     assert_eq!(open.iter().map(|open| &open.concern).collect::<Vec<_>>(), [&other]);
     assert_eq!(store.raise_alert(alert(&one, 7, Vec::new())).await, Ok(true), "if it closes again, it is told again");
+}
+
+pub(crate) async fn that_a_replacement_was_refused_ends_with_what_it_was_to_replace(store: Shared) {
+    let about = |message: &Acceptance| Concern {
+        kind: AlertKind::ReplacementRefused,
+        step: 1,
+        transfer: Some(message.transfer.id),
+        sender: message.transfer.sender.clone(),
+        delivery: None,
+        recipient: None,
+        hold: None,
+        subscription: None,
+        work: None,
+        since: at(1),
+    };
+    let (first, withdrawn, settled) = (acceptance(1), acceptance(2), acceptance(3));
+    for message in [&first, &withdrawn, &settled] {
+        accept_new(&store, message.clone()).await;
+        let told = vec![notification(Contacted::Operations)];
+        assert_eq!(store.raise_alert(alert(&about(message), 2, told)).await, Ok(true));
+        assert_eq!(store.raise_alert(alert(&about(message), 3, Vec::new())).await, Ok(false), "once while it is open");
+    }
+    assert_eq!(about(&first).subject(), first.transfer.id.0);
+    assert_eq!(store.settle_alerts(at(4)).await, Ok(0), "all are in use");
+    assert_eq!(store.alert_counts().await, Ok(vec![(AlertKind::ReplacementRefused, 3)]));
+    // Another version takes its place, its sender withdraws it, a person says so.
+    accept_new(&store, next_version(4, &first, &[first.deliveries[0].id])).await;
+    assert_eq!(store.settle_alerts(at(5)).await, Ok(1));
+    let ends = vec![ending(withdrawn.deliveries[0].id, EndReason::Withdrawn)];
+    assert_eq!(store.take_back(take_back(&withdrawn, Some(EndReason::Withdrawn), ends)).await, Ok(true));
+    assert_eq!(store.settle_alerts(at(61)).await, Ok(1));
+    let kind = AlertKind::ReplacementRefused;
+    assert_eq!(store.clear_alert(kind, settled.transfer.id.0, at(62)).await, Ok(true));
+    assert!(store.take_notifications(at(63), at(100)).await.expect("taken").is_empty(), "what is over is not told");
+    assert_eq!(store.raise_alert(alert(&about(&settled), 64, Vec::new())).await, Ok(true), "refused again, told again");
 }
 
 pub(crate) async fn what_needs_a_person_is_raised_once_and_cleared(store: Shared) {

@@ -256,7 +256,8 @@ pub(crate) fn unread(now: &str) -> String {
 
 /// Clears at `$1` the alerts of what is over: a look-up for each that is open, however many are. That somebody declined is over when
 /// it is history: nothing is left to do about that copy. What the mailbox is like, no row tells: who reads it clears that. Nor what falls on a
-/// node: that clears it when it stands, and who still falls a day later tells it again.
+/// node: that clears it when it stands, and who still falls a day later tells it again. That a replacement was refused is over with the transfer
+/// that it was to replace, when another takes its place, or by a person.
 pub(crate) fn settle() -> String {
     let (unopened, unprocessed, waiting) = (unopened(), unprocessed("d."), waiting());
     let (declined, care_declined) = (declined(HOME), declined(ANOTHER));
@@ -279,6 +280,8 @@ pub(crate) fn settle() -> String {
                  OR (alerts.kind = 'acknowledgement-missing' AND {UNANSWERED} AND {UNACKNOWLEDGED})
                  OR (alerts.kind = 'arrived' AND {waiting})))
              AND NOT EXISTS (SELECT 1 FROM subscriptions s WHERE s.id = alerts.subscription AND s.status = 'error')
+             AND NOT EXISTS (SELECT 1 FROM transfers t WHERE alerts.kind = 'replacement-refused' AND t.id = alerts.transfer
+                 AND t.ended IS NULL AND t.replaced_by IS NULL AND t.not_sent IS NULL AND t.erased IS NULL)
              AND NOT (alerts.kind = 'background-fallen' AND alerts.raised > $1 - {DAY})
              AND NOT (alerts.kind = 'mailbox-unreadable' AND alerts.raised > $1 - {HISTORY})"
     )
