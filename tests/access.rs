@@ -374,6 +374,7 @@ const PAGES: &[PageRow] = &[
     ("a delivery", "GET", "/operations/deliveries/{id}", Object::OwnCopy, [403, 403, 403, 200]),
     ("no delivery", "GET", "/operations/deliveries/{id}", Object::Missing, [403, 403, 403, 404]),
     ("send again", "POST", "/operations/deliveries/{id}/resend", Object::OwnCopy, [403, 403, 403, 400]),
+    ("close for no reason", "POST", "/operations/deliveries/{id}/close", Object::OwnCopy, [403, 403, 403, 422]),
     ("redirect to nobody", "POST", "/operations/deliveries/{id}/redirect", Object::OwnCopy, [403, 403, 403, 422]),
     ("reveal for no reason", "POST", "/operations/deliveries/{id}/reveal", Object::OwnCopy, [403, 403, 403, 422]),
     ("a hold", "GET", "/operations/holds/{id}", Object::Hold, [403, 403, 403, 200]),

@@ -140,6 +140,10 @@ const SETTLED: &[Row] = &[
 /// Once the first person has another transfer, of which one copy failed.
 #[rustfmt::skip]
 const STUCK: &[Row] = &[
+    ("dead close {copy} --reason r --by Ada", Exit::Done, &[LOOKED]),
+    ("dead close {copy} --reason r --by Ada --yes", Exit::Done, &[DECIDED]),
+    ("dead close {copy} --reason r --by Ada --yes", Exit::No, &[]),
+    ("dead close {unknown} --reason r --by Ada --yes", Exit::No, &[]),
     ("dead replay {copy} --reason r", Exit::Done, &[LOOKED]),
     ("dead replay {copy} --reason r --yes", Exit::Done, &[DECIDED]),
     ("dead replay {copy} --reason r --yes", Exit::No, &[]),

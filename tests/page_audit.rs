@@ -168,6 +168,14 @@ const TABLE: &[Row] = &[
     ("/operations/bulks/{id}/cancel", "{bulk}", "POST", Operator, &[("reason", "x")], 409, &[]),
     ("/operations/bulks/{id}", "unknown", "GET", Operator, &[], 404, &[]),
     ("/operations/bulks/{id}/cancel", "unknown", "POST", Operator, &[("reason", "x")], 409, &[]),
+    ("/operations/deliveries/{id}/close", "{dead}", "POST", Operator, &[("reason", " ")], 422, &[ONE_SEEN]),
+    ("/operations/deliveries/{id}/close", "{dead}", "POST", HomeUser, &[("reason", "x")], 403, &[HOME_DENIED]),
+    ("/operations/deliveries/{id}/close", "{dead}", "POST", Operator, &[("reason", "read out")], 409, &[ONE_SEEN]),
+    ("/operations/deliveries/{id}/close", "{dead}", "POST", Operator, &[("reason", "read out"), ("version", "{version}")], 303,
+        &["rest/update U0 PatientUpdate Person ops>onward patient"]),
+    ("/operations/deliveries/{id}/close", "{dead}", "POST", Operator, &[("reason", "read out")], 409, &[ONE_SEEN]),
+    ("/operations/deliveries/{id}/close", "unknown", "POST", Operator, &[("reason", "x")], 409, &[]),
+    // What is closed may still be sent again.
     ("/operations/deliveries/{id}/replay", "{dead}", "GET", Operator, &[], 200, &[ONE_SEEN]),
     ("/operations/deliveries/{id}/resend", "{dead}", "POST", Operator, &[("how", "replay"), ("reason", " ")], 422, &[ONE_SEEN]),
     ("/operations/deliveries/{id}/resend", "{dead}", "POST", Operator, &[("how", "replay"), ("reason", "x")], 303,
@@ -368,6 +376,7 @@ async fn every_page_and_outcome_leaves_exactly_its_events() {
     let notice = taken_back(&world, &hospital, withdrawn).await;
     let dead = copy_of(&world, &hospital, fresh(message::EDISCHARGE_ITK3)).await;
     world.tamper(&format!("UPDATE deliveries SET state = 'failed' WHERE id = '{dead}'"));
+    let version = world.gateway().store().delivery(dead).await.expect("readable").expect("there").version;
     let bulk = running(&world).await;
     let found = world.gateway().store().directory_entry(&"VMH01".parse().expect("a code")).await.expect("readable");
     let Some(DirectoryEntry::CareHome(kept)) = found else { panic!("a home") };
@@ -397,6 +406,7 @@ async fn every_page_and_outcome_leaves_exactly_its_events() {
                     "{own}" => own.code(0),
                     "{form}" => form.clone(),
                     "{stands}" => stands.clone(),
+                    "{version}" => version.to_string(),
                     "{today}" => SystemClock.now().strftime("%Y-%m-%d").to_string(),
                     value => value.to_owned(),
                 };

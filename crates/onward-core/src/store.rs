@@ -51,7 +51,10 @@ pub use records::{
     DeliveryFigure, DeliveryRecord, Figures, Finish, FoundTask, HeldTransfer, HoldSeen, OriginalMessage, Schema,
     StoredRendition, TransferRecord,
 };
-pub use resending::{Again, Bulk, BulkState, BulkStep, ImportAudit, MovedAlong, NewBulk, Replay, ResendStore, Whereto};
+pub use resending::{
+    Again, Bulk, BulkState, BulkStep, CloseCopy, ClosedCopy, ImportAudit, MovedAlong, NewBulk, Replay, ResendStore,
+    Whereto,
+};
 pub use retracing::{Retrace, RetraceStore, Retraced};
 pub use steps::{Arrival, ArrivalQuery, CheckOutcome, Step, StepKind};
 pub use subject::{CopyChange, SubjectHold, SubjectTransfer};
@@ -180,8 +183,7 @@ pub struct DeliveryQuery {
     pub patient: Option<NhsNumber>,
     /// Only copies changed at or after this.
     pub changed_since: Option<Timestamp>,
-    /// Only copies that a person must decide about: those that failed, and those that were not processed
-    /// ([`DeliveryRecord::is_unprocessed`]).
+    /// Only copies that a person must decide about ([`DeliveryRecord::is_dead`]).
     pub dead: bool,
     /// Responses to senders too.
     pub include_responses: bool,

@@ -7,7 +7,7 @@ use onward_core::{BulkId, DeliveryId, OdsCode, Timestamp, TransferId};
 
 use crate::Gateway;
 use crate::explore::{everything, told};
-use crate::operate::{RESUMED, named};
+use crate::operate::{CLOSED_COPY, RESUMED, named};
 
 /// Entries about one thing, or about how the gateway is run, that are read at most to find who decided.
 const LOOKED_THROUGH: u32 = 200;
@@ -21,6 +21,8 @@ pub enum Verb {
     Closed,
     /// A copy was sent again.
     Resent(Resend),
+    /// A copy that did not arrive was taken care of in another way.
+    CopyClosed,
     /// A redirect was granted.
     Redirected,
     /// A redirect was refused.
@@ -122,6 +124,10 @@ fn decision(entry: &FoundAudit) -> Option<Decision> {
         let name = ending[why.len()..].strip_prefix(", by ").map_or("", |by| until(by, &[':']));
         return made(Verb::Ended(why.parse().ok()?), name);
     }
+    // As `operate` words it.
+    if let Some(rest) = detail.strip_prefix(CLOSED_COPY) {
+        return made(Verb::CopyClosed, until(rest, &[',', ':']));
+    }
     let (first, rest) = detail.split_once(' ')?;
     // As `holds` words it.
     if first.parse::<HoldReason>().is_ok() {
@@ -210,6 +216,8 @@ mod tests {
             release("operator", "retry of a failed copy: x"),
             by("Somebody at the command line", Verb::Resent(Resend::Retry))
         );
+        let elsewhere = "handed over otherwise by Ada Wells, a failed copy: read out, as refused, asked for by";
+        assert_eq!(release("operator", elsewhere), by("Ada Wells", Verb::CopyClosed));
         let ended = |agent: &str, detail: &str| read(agent, AuditWord::Withdraw, detail);
         let epr = |why| by("northmoor-epr", Verb::Ended(why));
         assert_eq!(ended("northmoor-epr", "withdrawn: sent twice"), epr(EndReason::Withdrawn));

@@ -8,8 +8,8 @@ use onward_core::cause::Cause;
 use onward_core::directory::Endpoint;
 use onward_core::state::RecipientKind;
 use onward_core::store::{
-    Again, Approval, ApprovalKind, Backlog, Bulk, Damaged, DeliveryQuery, DeliveryRecord, HeldTransfer, OriginalMessage,
-    Pause, Queue, Resend, StoreError, Stuck, StuckQuery, Whereto,
+    Again, Approval, ApprovalKind, Backlog, Bulk, CloseCopy, Damaged, DeliveryQuery, DeliveryRecord, HeldTransfer,
+    OriginalMessage, Pause, Queue, Resend, StoreError, Stuck, StuckQuery, Whereto,
 };
 use onward_core::{DeliveryId, NhsNumber, OdsCode, Timestamp, TransferId};
 use onward_fhir::views;
@@ -31,6 +31,9 @@ const LOOKS: u32 = 5;
 pub(crate) const PAUSED: &str = "paused by";
 /// The same, that it ended.
 pub(crate) const RESUMED: &str = "resumed by";
+
+/// How an entry tells that a person took care of a copy in another way.
+pub(crate) const CLOSED_COPY: &str = "handed over otherwise by ";
 
 /// What the board shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -75,6 +78,23 @@ pub enum Resent {
         /// The recipient's now.
         to: Endpoint,
     },
+}
+
+/// What became of closing a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// It is closed.
+    Done,
+    /// There is none, it waits for nobody's decision, or it has changed since it was seen.
+    Not,
+    /// An upgrade is not finished: a program of before may serve, which knows of no closed copies.
+    Unfinished,
+}
+
+impl Closing {
+    /// Why nothing can be closed while an upgrade is not finished.
+    pub const UNFINISHED: &str = "an upgrade is not finished, and a program of before may serve that knows of no closed deliveries: first \
+        `onward migrate --finish`";
 }
 
 /// What became of pausing a recipient or everybody, or of ending that; with whom it is about, by the code that their copies carry.
@@ -315,6 +335,45 @@ impl Gateway {
         let requeued = self.store.requeue(delivery, Again { how, to }, decider.by, decider.reason, at, rows).await?;
         self.work.notify_one();
         Ok(if requeued { Resent::Queued } else { Resent::Not })
+    }
+
+    /// Closes a copy that failed, or was not processed, because a person took care of it in another way. The hospital sees in its Task that it
+    /// did not arrive electronically. `seen` is the copy's version as that person saw it.
+    ///
+    /// # Errors
+    /// When the store cannot commit.
+    pub async fn close_copy(
+        &self,
+        delivery: DeliveryId,
+        seen: u64,
+        decider: &Decider<'_>,
+    ) -> Result<Closing, StoreError> {
+        let found = self.store.delivery(delivery).await?;
+        let Some(record) = found.filter(|copy| copy.is_dead() && copy.version == seen) else { return Ok(Closing::Not) };
+        // A program of before would raise the alerts about it anew at every look.
+        if !self.store.schema().await?.is_finished() {
+            return Ok(Closing::Unfinished);
+        }
+        let at = self.clock.now();
+        let entry = AuditEntry {
+            transfer: Some(record.transfer),
+            delivery: Some(delivery),
+            recipient: Some(record.recipient),
+            // A response to the sender carries nothing about a person.
+            patient: record.patient.filter(|_| record.kind != RecipientKind::Sender),
+            request_id: decider.request_id.map(str::to_owned),
+            ..AuditEntry::new(
+                AuditWord::Release,
+                at,
+                decider.agent.clone(),
+                format!("{CLOSED_COPY}{}, a {} copy: {}", decider.by, record.state, decider.reason),
+            )
+        };
+        let audit = vec![self.journal.row(&entry)];
+        let (by, reason) = (decider.by.to_owned(), decider.reason.to_owned());
+        let closed =
+            self.store.close_copy(CloseCopy { delivery, expected_version: seen, by, reason, at, audit }).await?;
+        Ok(if closed { Closing::Done } else { Closing::Not })
     }
 
     /// The copies that [`Gateway::start_bulk`] would send again: those that failed and fit the filter, at most [`BULK_MAX`].

@@ -45,7 +45,7 @@ impl Discharge {
     }
 }
 
-/// How far the message about a discharge has come. The first that fits is told, and all but the last are work.
+/// How far the message about a discharge has come. The first that fits is told, and all but the last two are work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
     /// Nothing about it came.
@@ -64,6 +64,8 @@ pub enum Progress {
     Declined,
     /// The home, or whoever receives where there is none, has not read it.
     NotRead,
+    /// A copy did not arrive, and a person took care of it in another way: nobody's work any more.
+    Closed,
     /// It was read.
     Read,
 }
@@ -81,6 +83,7 @@ impl Progress {
             Self::NotDelivered => "not-delivered",
             Self::Declined => "declined",
             Self::NotRead => "not-read",
+            Self::Closed => "closed",
             Self::Read => "read",
         }
     }
@@ -105,19 +108,24 @@ impl Progress {
         let reader = |copy: &&DeliveryRecord| copy.kind == RecipientKind::CareHome;
         let has_home = copies().any(|copy| reader(&copy));
         let unread = |copy: &DeliveryRecord| {
-            let done = copy.opened.is_some() || copy.state.is_acknowledged() || copy.state == DeliveryState::Withdrawn;
+            let done = copy.opened.is_some()
+                || copy.closed
+                || copy.state.is_acknowledged()
+                || copy.state == DeliveryState::Withdrawn;
             !done && (reader(&copy) || !has_home)
         };
         for (progress, fits) in [
             (
                 Self::Failed,
-                &(|copy: &DeliveryRecord| copy.state == DeliveryState::Failed) as &dyn Fn(&DeliveryRecord) -> bool,
+                &(|copy: &DeliveryRecord| copy.state == DeliveryState::Failed && !copy.closed)
+                    as &dyn Fn(&DeliveryRecord) -> bool,
             ),
             (Self::NotDelivered, &|copy: &DeliveryRecord| copy.state == DeliveryState::Queued),
-            (Self::Declined, &|copy: &DeliveryRecord| copy.state == DeliveryState::Rejected),
+            (Self::Declined, &|copy: &DeliveryRecord| copy.state == DeliveryState::Rejected && !copy.closed),
             (Self::NotRead, &unread),
             // Last: that nobody has read it is told before that a practice's answer is missing.
             (Self::NotDelivered, &|copy: &DeliveryRecord| copy.state == DeliveryState::Sent && copy.opened.is_none()),
+            (Self::Closed, &|copy: &DeliveryRecord| copy.closed),
         ] {
             let whose: Vec<_> =
                 copies().filter(|copy| fits(copy)).map(|copy| format!("{} {}", copy.kind, copy.recipient)).collect();
@@ -368,6 +376,7 @@ mod tests {
             ended: why.map(|why| Ended { why, by: None }),
             notice: None,
             replay: None,
+            closed: false,
         }
     }
 
@@ -416,6 +425,14 @@ mod tests {
         let reads = || copy(CareHome, "VMH02", InProgress, None);
         assert_eq!(told(vec![declined(), failed, reads()]).0, Progress::Read);
         assert_eq!(told(vec![copy(CareHome, "VMH01", Withdrawn, recalled)]).0, Progress::Withdrawn, "nobody has it");
+        // What a person took care of is told as that, after what is work.
+        let closed = || DeliveryRecord { closed: true, ..copy(CoveringPractice, "Y99001", Failed, None) };
+        let told_closed = told(vec![reads(), closed()]);
+        assert_eq!(told_closed, (Progress::Closed, "covering-practice Y99001".to_owned()));
+        let unread = copy(CareHome, "VMH01", AwaitingCollection, None);
+        assert_eq!(told(vec![unread, closed()]).0, Progress::NotRead);
+        let closed_home = DeliveryRecord { closed: true, ..copy(CareHome, "VMH01", Failed, None) };
+        assert_eq!(told(vec![closed_home]).0, Progress::Closed);
         // Sent, and no word that it arrived.
         let sent = || copy(CoveringPractice, "Y99001", Sent, None);
         let expected = (Progress::NotDelivered, "covering-practice Y99001".to_owned());

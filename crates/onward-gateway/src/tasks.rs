@@ -22,6 +22,9 @@ mod repeat;
 pub const STATUSES: [&str; 9] =
     ["requested", "received", "accepted", "in-progress", "on-hold", "completed", "rejected", "failed", "cancelled"];
 
+/// What is told of a copy that a person has closed. How they did it they wrote for the log.
+const CLOSED: &str = "it did not arrive electronically, and a person took care of it in another way";
+
 /// Code system of what Onward's Tasks are for.
 const TASK_CODES: &str = "https://onward.example/CodeSystem/task";
 
@@ -66,6 +69,9 @@ impl Gateway {
                 (None, Some(_)) => Some(Concept::text("closed by a person: not sent")),
                 (None, None) if transfer.replaced_by.is_some() => {
                     Some(Concept::text("a later version has come and waits for a person"))
+                }
+                (None, None) if transfer.copies().any(|copy| copy.closed && copy.ended.is_none()) => {
+                    Some(Concept::text(&format!("not every copy: {CLOSED}")))
                 }
                 (None, None) => content.business_status.clone(),
             },
@@ -282,6 +288,7 @@ fn parameter(name: &str, reference: String) -> Parameter {
 /// How a copy stands, in a word: how it ended rather than how far it came.
 fn stands(copy: &DeliveryRecord) -> String {
     match (copy.ended, copy.notice) {
+        (None, _) if copy.closed => format!("{}: {CLOSED}", copy.state),
         (Some(ended), _) => ended.why.to_string(),
         (None, Some(notice)) => format!("notice: {}, {}", notice.why, copy.state),
         (None, None) => copy.state.to_string(),

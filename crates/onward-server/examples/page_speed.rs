@@ -126,6 +126,7 @@ fn arrival(n: u32, home: &OdsCode, now: Timestamp) -> Arrival {
             ended: None,
             notice: None,
             replay: None,
+            closed: false,
         },
         expected: Some(now),
         card: Some(card.to_string().into_bytes()),

@@ -37,7 +37,10 @@ pub fn page(figures: &Figures, standing: &Standing, now: Timestamp) -> String {
         .deliveries
         .iter()
         .map(|figure| (format!("{{state=\"{}\",transport=\"{}\"}}", figure.state, figure.transport), figure.count));
-    family("deliveries", "gauge", "Copies and responses by state and transport.", deliveries.collect());
+    let help = "Copies and responses by state and transport; what failed and a person has closed is not in it.";
+    family("deliveries", "gauge", help, deliveries.collect());
+    let help = "Copies that did not arrive and that a person has closed, having handed them over in another way.";
+    family("deliveries_closed", "gauge", help, one(figures.closed));
     let age = |states: [DeliveryState; 2]| {
         let oldest =
             figures.deliveries.iter().filter(|figure| states.contains(&figure.state)).map(|row| row.oldest).min();

@@ -3,24 +3,26 @@
 use onward_core::store::{Checkup, Flaw};
 
 use crate::columns::{Columns, Corrupt};
-use crate::query::unprocessed;
+use crate::query::{not_closed, unprocessed};
 
-/// Each transfer once: ended, else parked, else pending, else delivered. Joins and no subqueries in the CASE, so that no engine looks
+/// Each transfer once: ended, else parked, else pending, else ended by a person who took care of a copy that did not arrive, else delivered. Joins and no subqueries in the CASE, so that no engine looks
 /// anything up for each row.
 pub(crate) fn transfers() -> String {
-    let unprocessed = unprocessed("");
+    let (unprocessed, open) = (unprocessed(""), not_closed(""));
     format!(
         "SELECT
             CASE
                 WHEN t.ended IS NOT NULL OR t.not_sent IS NOT NULL THEN 'ended'
                 WHEN h.transfer IS NOT NULL OR d.failed > 0 THEN 'parked'
                 WHEN d.queued > 0 THEN 'pending'
+                WHEN d.closed > 0 THEN 'ended'
                 WHEN d.own > 0 THEN 'delivered'
                 ELSE 'lost'
             END AS place, count(*) AS n
          FROM transfers t
          LEFT JOIN (SELECT DISTINCT transfer FROM holds WHERE closed IS NULL) h ON h.transfer = t.id
-         LEFT JOIN (SELECT transfer, count(CASE WHEN state = 'failed' OR {unprocessed} THEN 1 END) AS failed,
+         LEFT JOIN (SELECT transfer, count(CASE WHEN (state = 'failed' OR {unprocessed}) AND {open} THEN 1 END) AS failed,
+                 count(CASE WHEN closed = version AND notice_of IS NULL THEN 1 END) AS closed,
                  count(CASE WHEN state = 'queued' THEN 1 END) AS queued, count(CASE WHEN notice_of IS NULL THEN 1 END) AS own
              FROM deliveries WHERE kind <> 'sender' GROUP BY transfer) d ON d.transfer = t.id
          GROUP BY place"
@@ -86,9 +88,15 @@ pub(crate) const RULES: &[(&str, &str)] = &[
              ON h.delivery = d.id WHERE h.n <> d.version",
     ),
     (
-        "a copy that waits or failed still has its content",
+        "a copy that waits or failed, and that nobody closed, still has its content",
         "SELECT d.id AS flaw FROM deliveries d WHERE d.state IN ('queued', 'failed', 'awaiting-collection')
+             AND (d.closed IS NULL OR d.closed <> d.version)
              AND NOT EXISTS (SELECT 1 FROM rendition_bodies b WHERE b.delivery = d.id)",
+    ),
+    (
+        "a closed copy tells who closed it, and did not arrive",
+        "SELECT d.id AS flaw FROM deliveries d LEFT JOIN closures c ON c.delivery = d.id AND c.version = d.version
+             WHERE d.closed = d.version AND (c.delivery IS NULL OR d.state NOT IN ('failed', 'rejected'))",
     ),
     (
         "a transfer that waits for a person still has its message",

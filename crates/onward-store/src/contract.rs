@@ -5,6 +5,7 @@ pub(crate) mod accepting;
 pub(crate) mod alerting;
 pub(crate) mod attending;
 pub(crate) mod climbing;
+pub(crate) mod closing;
 pub(crate) mod damaged;
 pub(crate) mod delivering;
 pub(crate) mod erasing;
@@ -107,6 +108,10 @@ macro_rules! every_contract {
             claims_leave_out_endpoints,
             a_checkup_accounts_for_every_transfer,
             a_decision_about_another_state_of_a_hold_is_overtaken,
+        );
+        $crate::contract::every_contract!($open, closing:
+            what_a_person_took_care_of_is_nobodys_work_any_more,
+            what_a_system_did_not_process_is_closed_and_what_was_declined_is_not,
         );
         $crate::contract::every_contract!($open, responding:
             a_response_that_was_handed_over_can_fail_and_goes_again,

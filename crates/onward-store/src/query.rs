@@ -78,6 +78,22 @@ pub(crate) fn unprocessed(row: &str) -> String {
     format!("({row}state = 'rejected' AND {row}ended IS NULL AND {row}code NOT IN ({REFUSALS_OF_PEOPLE}))")
 }
 
+/// A copy, of a row whose columns begin so, is not closed by a person ([`onward_core::store::DeliveryRecord::closed`]).
+pub(crate) fn not_closed(row: &str) -> String {
+    format!("({row}closed IS NULL OR {row}closed <> {row}version)")
+}
+
+/// Closes at the first parameter the copy of the second, if it is dead and of the version of the third; gives its version from then on.
+pub(crate) fn close(dialect: &Dialect) -> String {
+    let mark = dialect.parameter;
+    format!(
+        "UPDATE deliveries SET version = version + 1, closed = version + 1, changed = {mark}1
+         WHERE id = {mark}2 AND version = {mark}3 AND (state = 'failed' OR {}) AND {} RETURNING version",
+        unprocessed(""),
+        not_closed("")
+    )
+}
+
 /// When a queued copy `d` was last queued: attempts that are tried again leave it so.
 pub(crate) const QUEUED_SINCE: &str =
     "(SELECT min(h.at) FROM delivery_history h WHERE h.delivery = d.id AND h.version > coalesce(
@@ -136,8 +152,10 @@ pub(crate) const MOVE_ALONG: &str = "UPDATE deliveries SET endpoint = $1
 /// its history's. A response is completed by its hand-over, and so can be repeated then.
 pub(crate) fn requeue(dialect: &Dialect) -> String {
     let mark = dialect.parameter;
-    // What failed, and what was not processed.
+    // What failed, and what was not processed. What a person took care of since goes once more only if a person says so of it alone, and
+    // labelled as a repeat.
     let failed = format!("(state = 'failed' OR {})", unprocessed(""));
+    let dead = format!("({failed} AND {})", not_closed(""));
     // Nothing is queued without its content.
     let body = dialect.body_of_delivery.replace("d.", "deliveries.");
     format!(
@@ -146,9 +164,9 @@ pub(crate) fn requeue(dialect: &Dialect) -> String {
              words = CASE WHEN state = 'rejected' THEN NULL ELSE words END,
              replay = CASE WHEN {mark}4 THEN {mark}3 ELSE replay END
          WHERE id = {mark}2 AND erased IS NULL AND EXISTS (SELECT 1 FROM rendition_bodies b WHERE {body})
-             AND CASE WHEN {mark}5 THEN {failed}
+             AND CASE WHEN {mark}5 THEN {dead}
                  WHEN {mark}4 THEN {failed} OR state = 'sent' OR kind = 'sender' AND state = 'completed'
-                 ELSE {failed} OR state = 'queued' AND next_attempt > {mark}6 END"
+                 ELSE {dead} OR state = 'queued' AND next_attempt > {mark}6 END"
     )
 }
 
@@ -245,7 +263,10 @@ impl Conditions {
 /// A list of deliveries. What a person must decide about is found by an index for either way to come to that.
 pub(crate) fn deliveries(query: &DeliveryQuery, keys: &Keychain) -> (String, Vec<Value>) {
     let arms = match query.dead {
-        true => vec![Some("state = 'failed'".to_owned()), Some(unprocessed(""))],
+        true => {
+            let open = not_closed("");
+            vec![Some(format!("state = 'failed' AND {open}")), Some([unprocessed(""), open].join(" AND "))]
+        }
         false => vec![None],
     };
     let (mut sql, mut values) = (Vec::new(), Vec::new());
@@ -565,10 +586,11 @@ const NOT_PROCESSED: &str = "CAST('the recipient refused the message itself' AS 
 /// where, which, and the reason that is counted.
 fn board() -> [(&'static str, String, String); 3] {
     let alerted = "alerts a JOIN deliveries d ON d.id = a.delivery";
-    let unprocessed = format!("a.kind = 'not-processed' AND a.cleared IS NULL AND {}", unprocessed("d."));
+    let open = not_closed("d.");
+    let unprocessed = format!("a.kind = 'not-processed' AND a.cleared IS NULL AND {} AND {open}", unprocessed("d."));
     [
         ("deliveries d", "d.state = 'queued'".to_owned(), "d.reason".to_owned()),
-        ("deliveries d", "d.state = 'failed'".to_owned(), "d.reason".to_owned()),
+        ("deliveries d", format!("d.state = 'failed' AND {open}"), "d.reason".to_owned()),
         (alerted, unprocessed, NOT_PROCESSED.to_owned()),
     ]
 }

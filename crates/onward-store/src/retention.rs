@@ -23,7 +23,8 @@ pub(crate) fn must_stay(class: BodyClass) -> &'static str {
         BodyClass::Renditions => {
             "EXISTS (SELECT 1 FROM deliveries d WHERE d.id = b.delivery AND (
                  d.patient IN (SELECT patient FROM legal_holds WHERE lifted IS NULL)
-                 OR d.state IN ('queued', 'failed', 'awaiting-collection')
+                 OR d.state IN ('queued', 'awaiting-collection')
+                 OR d.state = 'failed' AND (d.closed IS NULL OR d.closed <> d.version)
                  OR EXISTS (SELECT 1 FROM alerts a WHERE a.delivery = d.id AND a.kind = 'not-processed' AND a.cleared IS NULL)))"
         }
     }
@@ -127,7 +128,8 @@ pub(crate) const PEOPLE: &str = "SELECT k.patient, k.id,
          AND NOT EXISTS (SELECT 1 FROM transfers t WHERE t.patient = k.patient AND t.erased IS NULL AND (t.changed >= ?
              OR EXISTS (SELECT 1 FROM holds h WHERE h.transfer = t.id AND h.closed IS NULL)))
          AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.patient = k.patient AND d.erased IS NULL
-             AND (d.changed >= ? OR d.state IN ('queued', 'failed', 'awaiting-collection')
+             AND (d.changed >= ? OR d.state IN ('queued', 'awaiting-collection')
+                 OR d.state = 'failed' AND (d.closed IS NULL OR d.closed <> d.version)
                  OR EXISTS (SELECT 1 FROM alerts a WHERE a.delivery = d.id AND a.kind = 'not-processed' AND a.cleared IS NULL)))
          AND NOT EXISTS (SELECT 1 FROM audit_log a WHERE a.patient = k.patient AND a.recorded >= ?)
      ORDER BY k.patient, k.created, k.id";

@@ -100,11 +100,13 @@ impl Origin {
 /// The columns of [`delivery`].
 pub(crate) const DELIVERY: &str = "id, transfer, sender, patient, kind, recipient, recipient_name, endpoint, state, version, \
     attempts, next_attempt, reason, code, reference, correlation_id, workflow, body_bytes, acknowledgement_awaited, \
-    basis, created, changed, opened, ended, ended_by, notice_of, notice_why, replay, erased, words, replay_words";
+    basis, created, changed, opened, ended, ended_by, notice_of, notice_why, replay, erased, words, replay_words, \
+    closed";
 
 pub(crate) fn delivery(columns: &Columns<'_>, keys: &Keychain) -> Result<DeliveryRecord, Unread> {
     let (patient, erased) = person(columns, keys)?;
     let id = columns.get::<String>("id")?;
+    let version = columns.count("version")?;
     Ok(DeliveryRecord {
         id: columns.parsed("id")?,
         transfer: columns.parsed("transfer")?,
@@ -115,7 +117,7 @@ pub(crate) fn delivery(columns: &Columns<'_>, keys: &Keychain) -> Result<Deliver
         recipient_name: columns.get("recipient_name")?,
         endpoint: columns.json("endpoint")?,
         state: columns.parsed::<DeliveryState>("state")?,
-        version: columns.count("version")?,
+        version,
         attempts: columns.count("attempts")?,
         next_attempt: columns.moment_opt("next_attempt")?,
         reason: worded(columns, keys, of_copy("words", &id), "reason")?,
@@ -138,6 +140,7 @@ pub(crate) fn delivery(columns: &Columns<'_>, keys: &Keychain) -> Result<Deliver
             None => None,
         },
         replay: worded(columns, keys, of_copy("replay_words", &id), "replay")?,
+        closed: columns.count_opt("closed")? == Some(version),
     })
 }
 

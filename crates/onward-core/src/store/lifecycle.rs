@@ -283,9 +283,10 @@ pub struct Checkup {
     pub delivered: u64,
     /// Transfers with a copy that waits for its turn or its next attempt.
     pub pending: u64,
-    /// Transfers that wait for a person: held, or with a copy that failed or was not processed ([`super::DeliveryRecord::is_unprocessed`]).
+    /// Transfers that wait for a person: held, or with a copy that is dead ([`super::DeliveryRecord::is_dead`]).
     pub parked: u64,
-    /// Transfers that were ended: withdrawn, replaced, or closed without being sent.
+    /// Transfers that were ended: withdrawn, replaced, or closed without being sent; and those with a copy that did not arrive and that a
+    /// person has closed, where nothing waits any more.
     pub ended: u64,
     /// Copies.
     pub copies: u64,

@@ -19,7 +19,7 @@ words!(
         Retrying = "retrying",
         /// Many attempts failed; the next one comes by itself.
         Failing = "failing",
-        /// It failed, or its recipient's system did not process it: it needs a person.
+        /// It failed, or its recipient's system did not process it, and nobody has closed it: it needs a person.
         Dead = "dead",
         /// Its recipient, or everybody, is paused.
         Paused = "paused",

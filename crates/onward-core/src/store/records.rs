@@ -147,6 +147,9 @@ pub struct DeliveryRecord {
     pub notice: Option<Notice>,
     /// Why a person had it sent again.
     pub replay: Option<String>,
+    /// It failed, or was not processed, and a person has taken care of it in another way since
+    /// ([`super::ResendStore::close_copy`]). Whatever changes it later ends that.
+    pub closed: bool,
 }
 
 impl DeliveryRecord {
@@ -165,6 +168,12 @@ impl DeliveryRecord {
             && self.code.as_deref().is_some_and(|code| !REFUSALS_OF_PEOPLE.contains(&code))
     }
 
+    /// Whether a person must decide about it: it failed, or was not processed, and nobody has taken care of it in another way.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        (self.state == DeliveryState::Failed || self.is_unprocessed()) && !self.closed
+    }
+
     /// Whether PDS may know better where the person is registered: MESH finds no practice for them, or their own practice answers that it
     /// does not have them.
     #[must_use]
@@ -177,6 +186,7 @@ impl DeliveryRecord {
         self.kind == RecipientKind::RegisteredPractice
             && self.notice.is_none()
             && self.ended.is_none()
+            && !self.closed
             && self.code.as_deref().is_some_and(|code| codes.contains(&code))
     }
 
@@ -347,8 +357,10 @@ pub struct Figures {
     pub holds_open: u64,
     /// Open holds whose time is over.
     pub holds_overdue: u64,
-    /// Copies and responses by state and transport.
+    /// Copies and responses by state and transport; of those that failed, the ones that nobody has closed.
     pub deliveries: Vec<DeliveryFigure>,
+    /// Copies that did not arrive and that a person has closed, having taken care of them in another way.
+    pub closed: u64,
     /// Of each kind of recipient that has any, when the oldest copy was queued that left or arrived, changed within 30 days, and that
     /// nobody has opened or acknowledged; in no order.
     pub unread: Vec<(RecipientKind, Timestamp)>,

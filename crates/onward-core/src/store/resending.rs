@@ -36,6 +36,54 @@ impl fmt::Debug for Replay {
     }
 }
 
+/// That a person took care of a copy in another way. Its `Debug` leaves out why, which a person wrote.
+#[derive(Clone)]
+pub struct CloseCopy {
+    /// The copy.
+    pub delivery: DeliveryId,
+    /// Its version as the person saw it: what has failed anew since is another failure.
+    pub expected_version: u64,
+    /// Who, by name.
+    pub by: String,
+    /// How and why; no patient data.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+    /// The audit rows.
+    pub audit: Vec<AuditRow>,
+}
+
+impl fmt::Debug for CloseCopy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CloseCopy").field("delivery", &self.delivery).finish_non_exhaustive()
+    }
+}
+
+/// That a copy which failed, or was not processed, was taken care of in another way: read out, or sent by other means. It stays, also when
+/// the copy is sent again later. Its `Debug` leaves out why, which a person wrote.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClosedCopy {
+    /// The copy.
+    pub delivery: DeliveryId,
+    /// The copy's version since then; while that is its present one, it is closed.
+    pub version: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Who took care of it, by name.
+    pub by: String,
+    /// How and why; none once the person was erased.
+    pub reason: Option<String>,
+}
+
+impl fmt::Debug for ClosedCopy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClosedCopy")
+            .field("delivery", &self.delivery)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
 /// How a copy is sent again, and where to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Again {
@@ -200,6 +248,12 @@ pub trait ResendStore: Send + Sync + 'static {
     async fn replays(&self, delivery: DeliveryId) -> Result<Vec<Replay>, StoreError>;
     /// One of them.
     async fn replay(&self, id: ReplayId) -> Result<Option<Replay>, StoreError>;
+    /// Closes a copy that is dead ([`super::DeliveryRecord::is_dead`]): a person took care of it in another way. `false`, with nothing written,
+    /// when it is not, or its version is no longer the expected one. Its state stays what it was, and its version grows; it may still be sent
+    /// again as a replay. The alerts about it are over.
+    async fn close_copy(&self, close: CloseCopy) -> Result<bool, StoreError>;
+    /// When and by whom a copy was closed, the oldest first.
+    async fn closed_copies(&self, delivery: DeliveryId) -> Result<Vec<ClosedCopy>, StoreError>;
     /// How many younger copies of its lane (same person, or transfer; recipient; kind), notices left aside, have left since for their recipient:
     /// sent again, it comes after them.
     async fn left_since(&self, delivery: DeliveryId) -> Result<u64, StoreError>;

@@ -1,6 +1,7 @@
 //! `onward hold` and `onward dead`: what waits for a person, and the person's decision. Every decision is audited
 //! with its reason, under the agent `operator`.
 
+mod close;
 mod decide;
 
 use clap::{Args, Subcommand};
@@ -76,7 +77,8 @@ pub enum Dead {
   onward dead list
 
 What next: mend what the reason names (the recipient's entry or endpoint, our certificate, its system), then send each again
-with `onward dead replay ID`, or many at once on /operations: it goes to the address of the directory as it is then. What went to the wrong place: `onward recall`.")]
+with `onward dead replay ID`, or many at once on /operations: it goes to the address of the directory as it is then. What was handed over in another way meanwhile:
+`onward dead close ID`. What went to the wrong place: `onward recall`.")]
     List(List),
     /// Sends a delivery that failed, or was not processed, again under its own identifier; without --yes it only shows what it would do
     #[command(after_help = "Example:
@@ -85,6 +87,15 @@ with `onward dead replay ID`, or many at once on /operations: it goes to the add
 It goes to the recipient's address of the directory as it is now. Exit code 1: the recipient receives in another way by now (by MESH and
 no longer by HTTPS, say), or it cannot be sent again.")]
     Replay(Replay),
+    /// Closes a delivery that failed, or was not processed, because a person handed it over in another way: read out, by NHSmail, a new
+    /// referral; without --yes it only shows what it would do
+    #[command(after_help = "Example:
+  onward dead close 7e1f4c52-2d4b-4e39-8b0c-3a1d9f6e5b20 --reason 'read out to the duty GP, 03:10' --by 'Ada Wells' --yes
+
+It leaves `onward dead list` and the alerts about it are over. The hospital sees in its Task that the copy did not arrive electronically and
+that a person took care; who, when and why stay with the delivery (`onward status`). If it must be sent all the same: `onward dead replay`.
+Exit code 1: there is no such delivery, it does not wait for a decision (any more), or an upgrade is not finished (`onward migrate`).")]
+    Close(close::Close),
 }
 
 /// What to list.
@@ -137,6 +148,7 @@ pub(super) async fn dead(command: &Dead, terminal: &mut Terminal) -> Outcome {
     match command {
         Dead::List(list) => failed(list, terminal).await,
         Dead::Replay(replay) => self::replay(replay, terminal).await,
+        Dead::Close(close) => close::run(close, terminal).await,
     }
 }
 
@@ -257,7 +269,7 @@ async fn all_failed(store: &dyn Store) -> Result<Listed<DeliveryRecord>, Failure
     }
 }
 
-/// A person must decide about it: what a recipient declined is decided.
+/// It may be sent again: what a recipient declined is decided.
 fn has_failed(copy: &DeliveryRecord) -> bool {
     copy.state == DeliveryState::Failed || copy.is_unprocessed()
 }

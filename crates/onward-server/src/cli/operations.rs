@@ -43,7 +43,7 @@ pub struct Serve {
   onward migrate --finish --config gateway.toml
 
 After an upgrade, programs of before may go on beside this one where the steps of the schema let them, and you can go back to them. So
-nothing is stored yet that they cannot read: a letter that several recipients get is stored with each of them. --finish --yes ends that for
+nothing is stored yet that they cannot read: a letter that several recipients get is stored with each of them, and no delivery is closed (onward dead close). --finish --yes ends that for
 good; without --yes it shows what would change. Replace every node first, and end what still runs of before: where the store can tell
 that there is one, nothing is changed; one that it cannot tell fails every copy with a letter that it takes. The audit log keeps that it
 was done. A new store has nothing to wait for.")]
@@ -214,7 +214,7 @@ fn migrated(place: &str, state: &str, schema: &Schema) -> serde_json::Value {
 pub(super) fn unfinished(schema: &Schema) -> Option<String> {
     let oldest = schema.oldest_program.filter(|_| !schema.is_finished())?;
     Some(format!(
-        "Programs that know schema {oldest} can serve as well, so a letter is stored with every recipient's copy. When every node is new: \
+        "Programs that know schema {oldest} can serve as well, so what they cannot read is not stored, and no delivery is closed (`onward dead close`). When every node is new: \
          onward migrate --finish"
     ))
 }

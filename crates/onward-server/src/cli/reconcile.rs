@@ -32,9 +32,9 @@ in time first and each message once. A message counts by the discharge that its 
 where it tells none, by when it came. The worklist names lines and references, and no person; each person whose discharge was found is in the audit log.
 
 States: not-received, held, not-sent, withdrawn, failed, not-delivered (waits, or was sent and nothing says that it arrived), declined,
-not-read, read; what was taken back from somebody, or replaced, does not count. Besides, unreadable for a row that is no
+not-read, closed (a copy did not arrive, and a person took care of it in another way), read; what was taken back from somebody, or replaced, does not count. Besides, unreadable for a row that is no
 discharge, unlisted for a message that came in the list's time and that no row stands for.
-Exit code: 0 every discharge was received, delivered and read, 1 there is work.")]
+Exit code: 0 every discharge was received, and delivered and read or closed by a person, 1 there is work.")]
 pub struct Reconcile {
     #[command(flatten)]
     config: ConfigArgs,
@@ -47,7 +47,7 @@ pub struct Reconcile {
     /// A message may come so many hours after its discharge
     #[arg(long, value_name = "HOURS", default_value_t = 72)]
     within_hours: u32,
-    /// What was read, too
+    /// What was read or closed, too
     #[arg(long)]
     all: bool,
     /// One line of JSON for each
@@ -129,7 +129,7 @@ pub(super) async fn run(command: &Reconcile, terminal: &mut Terminal) -> Outcome
             }
         };
         *counts.entry(item.state).or_default() += 1;
-        if command.all || item.state != Progress::Read.as_str() {
+        if command.all || is_work(item.state) {
             work.push(item);
         }
     }
@@ -146,10 +146,15 @@ pub(super) async fn run(command: &Reconcile, terminal: &mut Terminal) -> Outcome
     let summary = summary.join(", ");
     reconciliation.conclude(&summary).await?;
     print(command, &work, terminal);
-    let gap = counts.keys().any(|state| *state != Progress::Read.as_str());
+    let gap = counts.keys().any(|state| is_work(state));
     let word = if gap { terminal.paint(Style::Yellow, "work") } else { terminal.paint(Style::Green, "whole") };
     terminal.note(format_args!("{word}: {total} discharges: {summary}"));
     Ok(Exit::answer(!gap))
+}
+
+/// Whether somebody has to do something about a row in this state.
+fn is_work(state: &str) -> bool {
+    ![Progress::Closed, Progress::Read].iter().any(|done| done.as_str() == state)
 }
 
 /// The places of the rows with a discharge, in batches that no person's rows are parted by.

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use onward_core::state::{DeliveryState, RecipientKind};
-use onward_core::store::{DeliveryFigure, DeliveryRecord, NewHold, Schema, Store, TransferRecord};
+use onward_core::store::{ClosedCopy, DeliveryFigure, DeliveryRecord, NewHold, Schema, Store, TransferRecord};
 use onward_core::{DeliveryId, OdsCode, Timestamp, TransferId};
 use onward_gateway::lifecycle::not_taken;
 use onward_gateway::rounds::Daily;
@@ -56,6 +56,25 @@ struct Shown {
     ended: Option<String>,
     deliveries: Vec<Delivery>,
     not_taken: Vec<NotTaken>,
+    closed: Vec<Closed>,
+}
+
+/// That a person took care of a copy in another way.
+#[derive(Serialize)]
+struct Closed {
+    delivery: String,
+    by: String,
+    at: Timestamp,
+    reason: Option<String>,
+    /// False once the copy changed after that: sent again, say.
+    holds: bool,
+}
+
+impl Closed {
+    fn of(closed: ClosedCopy, copy: &DeliveryRecord) -> Self {
+        let ClosedCopy { delivery, version, at, by, reason } = closed;
+        Self { delivery: delivery.to_string(), by, at, reason, holds: copy.closed && copy.version == version }
+    }
 }
 
 /// A copy whose recipient has not taken the later version: there this one may still be in use.
@@ -86,6 +105,8 @@ pub(super) struct Delivery {
     state: &'static str,
     /// How it ended before its time.
     ended: Option<&'static str>,
+    /// It did not arrive, and a person took care of it in another way.
+    closed: bool,
     /// The delivery of whose end it tells.
     notice_of: Option<String>,
     attempts: u32,
@@ -121,10 +142,14 @@ pub(super) async fn run(command: &Status, terminal: &mut Terminal) -> Outcome {
     let row = Desk::new(&config)?.row_seen("status", transfer.id, None, transfer.patient.clone());
     store.audit(vec![row]).await?;
     let not_taken: Vec<_> = not_taken(store.as_ref(), &transfer).await?.iter().map(NotTaken::of).collect();
+    let mut closed = Vec::new();
+    for copy in &transfer.deliveries {
+        closed.extend(store.closed_copies(copy.id).await?.into_iter().map(|closed| Closed::of(closed, copy)));
+    }
     if command.json {
-        terminal.json(&shown(&transfer, not_taken));
+        terminal.json(&shown(&transfer, not_taken, closed));
     } else {
-        page(&transfer, &not_taken, terminal);
+        page(&transfer, &not_taken, &closed, terminal);
     }
     Ok(Exit::Done)
 }
@@ -156,7 +181,7 @@ async fn overview(
             .collect();
         terminal.json(&json!({
             "accepted": figures.accepted, "refused": figures.refused, "holds_open": figures.holds_open,
-            "holds_overdue": figures.holds_overdue, "deliveries": deliveries, "paused": pauses,
+            "holds_overdue": figures.holds_overdue, "deliveries": deliveries, "closed": figures.closed, "paused": pauses,
             "ods_looked": ods.daily.looked, "ods_next": ods.next(), "organisations_closed": closed,
             "mesh_looked": mesh.daily.looked, "mesh_next": mesh.next(),
             "not_answering": told.as_ref().map(|told| &told.silent),
@@ -179,6 +204,10 @@ async fn overview(
     };
     let rows: Vec<_> = figures.deliveries.iter().map(row).collect();
     terminal.table(["state", "by", "deliveries", "oldest"], &rows);
+    if figures.closed > 0 {
+        let closed = figures.closed;
+        terminal.say(format_args!("besides, {closed} that did not arrive were handed over in another way, and closed"));
+    }
     if !pauses.is_empty() {
         pause::show(&pauses, terminal);
     }
@@ -260,7 +289,7 @@ fn say(told: &Told, terminal: &mut Terminal) {
     }
 }
 
-fn shown(transfer: &TransferRecord, not_taken: Vec<NotTaken>) -> Shown {
+fn shown(transfer: &TransferRecord, not_taken: Vec<NotTaken>, closed: Vec<Closed>) -> Shown {
     Shown {
         transfer: transfer.id.to_string(),
         sender: transfer.sender.to_string(),
@@ -277,6 +306,7 @@ fn shown(transfer: &TransferRecord, not_taken: Vec<NotTaken>) -> Shown {
         status: transfer.task_status(),
         deliveries: transfer.deliveries.iter().map(delivery).collect(),
         not_taken,
+        closed,
     }
 }
 
@@ -291,6 +321,7 @@ pub(super) fn delivery(record: &DeliveryRecord) -> Delivery {
         transport: record.endpoint.kind().as_str(),
         state: record.state.as_str(),
         ended: record.ended.map(|ended| ended.why.as_str()),
+        closed: record.closed,
         notice_of: record.notice.map(|notice| notice.of.to_string()),
         attempts: record.attempts,
         next_attempt: record.next_attempt.map(|at| at.to_string()),
@@ -302,7 +333,7 @@ pub(super) fn delivery(record: &DeliveryRecord) -> Delivery {
     }
 }
 
-fn page(transfer: &TransferRecord, not_taken: &[NotTaken], terminal: &mut Terminal) {
+fn page(transfer: &TransferRecord, not_taken: &[NotTaken], closed: &[Closed], terminal: &mut Terminal) {
     let id = terminal.paint(Style::Bold, transfer.id);
     terminal.say(format_args!("transfer {id}"));
     let about = format!("event {} from {}, received {}", transfer.event, transfer.sender, minute(transfer.received));
@@ -347,6 +378,11 @@ fn page(transfer: &TransferRecord, not_taken: &[NotTaken], terminal: &mut Termin
             &format!("{delivery}: the later version ({by}) is {state}, so this one may still be in use there"),
         );
     }
+    for Closed { delivery, by, at, reason, holds } in closed {
+        let (before, why) = (if *holds { "" } else { " before" }, reason.as_deref().unwrap_or("erased"));
+        terminal
+            .paragraph(0, &format!("{delivery}: handed over{before} in another way by {by}, {}: {why}", minute(*at)));
+    }
 }
 
 fn ended(transfer: &TransferRecord) -> Option<String> {
@@ -359,7 +395,11 @@ fn row(record: &DeliveryRecord) -> [String; 9] {
         (kind, Some(_)) => format!("notice to {kind}"),
         (kind, None) => kind.to_string(),
     };
-    let state = record.ended.map_or_else(|| record.state.to_string(), |ended| ended.why.to_string());
+    let state = match record.ended {
+        Some(ended) => ended.why.to_string(),
+        None if record.closed => format!("{}, closed", record.state),
+        None => record.state.to_string(),
+    };
     let next = record.next_attempt.filter(|_| record.state == DeliveryState::Queued).map(minute);
     [
         record.id.to_string(),

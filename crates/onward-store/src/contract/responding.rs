@@ -25,8 +25,9 @@ pub(crate) async fn a_response_that_was_handed_over_can_fail_and_goes_again(stor
     let mut message = acceptance(1);
     message.deliveries = vec![delivery(RecipientKind::Sender, "RXH")];
     let id = accept_new(&store, message).await;
-    let again =
-        async |how: Resend, second| store.requeue(id, how.into(), "ward-system", "it came again", at(second), Vec::new()).await;
+    let again = async |how: Resend, second| {
+        store.requeue(id, how.into(), "ward-system", "it came again", at(second), Vec::new()).await
+    };
     assert_eq!(again(Resend::Replay, 0).await, Ok(false), "it goes by itself");
     assert_eq!(handed_over(&store, 1).await, None);
     assert_eq!(again(Resend::Retry, 2).await, Ok(false), "it has left");

@@ -4,11 +4,12 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{ClientWrapper, Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use url::Url;
@@ -21,6 +22,13 @@ const WAIT: Duration = Duration::from_secs(5);
 /// transaction belongs to a node that was stopped. Durability is asked for whatever the role's or the server's default is.
 const OPTIONS: &str = "-c statement_timeout=15s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s \
     -c synchronous_commit=on";
+
+/// What bounds how long the server keeps a connection, and with it locks, whose network has died without a word: until what it has sent is
+/// acknowledged, or a question whether anybody is there (milliseconds and seconds). While it cannot send, none of its other limits ends
+/// a session. Set for each connection by whoever knows it: an engine that has no such setting is one that is asked nothing.
+const BOUNDS: &str = "SELECT set_config(s.name, b.value, false) FROM pg_settings s JOIN (VALUES
+        ('tcp_user_timeout', '10000'), ('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '2')
+    ) b (name, value) ON b.name = s.name";
 
 /// Why an address cannot be used, or nothing.
 #[must_use]
@@ -90,6 +98,8 @@ pub(super) fn pool(settings: &PostgresSettings, size: usize) -> Result<Pool, Ope
     // Claims and sign-ins must not read a standby that lags behind.
     config.target_session_attrs(TargetSessionAttrs::ReadWrite);
     config.keepalives_idle(Duration::from_secs(30));
+    config.keepalives_interval(Duration::from_secs(5));
+    config.keepalives_retries(3);
     config.tcp_user_timeout(Duration::from_secs(20));
     config.options(OPTIONS);
     let how = ManagerConfig { recycling_method: RecyclingMethod::Fast };
@@ -105,8 +115,22 @@ pub(super) fn pool(settings: &PostgresSettings, size: usize) -> Result<Pool, Ope
         .runtime(Runtime::Tokio1)
         .wait_timeout(Some(WAIT))
         .create_timeout(Some(WAIT))
+        .post_create(Hook::async_fn(|client, _| Box::pin(bound(client))))
         .build()
         .map_err(|_| OpenError::Address("the pool of connections cannot be made".to_owned()))
+}
+
+/// Sets the [`BOUNDS`] of a connection. One that does not take them serves all the same.
+async fn bound(client: &ClientWrapper) -> Result<(), HookError> {
+    match client.simple_query(BOUNDS).await {
+        Err(error) if error.as_db_error().is_none() => Err(HookError::Backend(error)),
+        Err(error) => {
+            let code = error.code().map(SqlState::code);
+            tracing::warn!(code, "the server takes no bounds for a network that dies: locks may outlast it");
+            Ok(())
+        }
+        Ok(_) => Ok(()),
+    }
 }
 
 /// The operating system's authorities, and those of the file. The server's name is always verified.

@@ -1,6 +1,6 @@
 //! Why PostgreSQL did not do it, and what must follow. No text here carries a stored value.
 
-use deadpool_postgres::PoolError;
+use deadpool_postgres::{HookError, PoolError};
 use onward_core::store::StoreError;
 use tokio_postgres::error::SqlState;
 
@@ -115,6 +115,7 @@ impl From<PoolError> for Failure {
         match error {
             PoolError::Backend(error) => Self::Sql(error),
             PoolError::Timeout(_) => Self::Pool("every connection to PostgreSQL is busy".to_owned()),
+            PoolError::PostCreateHook(HookError::Backend(error)) => Self::Sql(error),
             PoolError::PostCreateHook(_) => Self::Pool("PostgreSQL refused the settings of a connection".to_owned()),
             _ => Self::Pool("the pool of connections is closed".to_owned()),
         }

@@ -18,7 +18,12 @@ const FIGURES: &str = "
     UNION ALL SELECT 'held', NULL, NULL, held, NULL FROM log_head
     UNION ALL SELECT 'open', NULL, NULL, count(*), NULL FROM holds WHERE closed IS NULL
     UNION ALL SELECT 'overdue', NULL, NULL, count(*), NULL FROM holds WHERE closed IS NULL AND due < $1
-    UNION ALL SELECT 'deliveries', state, transport, count(*), min(created) FROM deliveries GROUP BY transport, state";
+    UNION ALL SELECT 'deliveries', state, transport, count(*), min(created) FROM deliveries
+        WHERE state <> 'failed' GROUP BY transport, state
+    UNION ALL SELECT 'deliveries', 'failed', transport, count(*), min(created) FROM deliveries
+        WHERE state = 'failed' AND (closed IS NULL OR closed <> version) GROUP BY transport
+    UNION ALL SELECT 'closed', NULL, NULL, count(*), NULL FROM closures c
+        JOIN deliveries k ON k.id = c.delivery AND k.version = c.version AND k.closed = c.version";
 
 pub(super) async fn read(c: &Client, now: Timestamp) -> Result<Figures, Failure> {
     let mut figures = Figures::default();

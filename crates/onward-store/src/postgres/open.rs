@@ -51,9 +51,13 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration::new(include_str!("../../schema/postgres/0028_retraceable.sql"), 23),
     Migration::new(include_str!("../../schema/postgres/0029_parts.sql"), 23),
     Migration::new(include_str!("../../schema/postgres/0030_parted.sql"), 23),
+    Migration::new(include_str!("../../schema/postgres/0031_closed.sql"), 23),
 ];
 /// The version from which on programs can put copies together from parts: none is written while an older one may serve.
 pub(super) const PARTS_SINCE: usize = 30;
+/// The version from which on programs let copies be that a person has closed: none is closed while an older one may serve, which would raise
+/// the alerts about it anew at every look. Finishing an upgrade asks for this one.
+pub(super) const CLOSED_SINCE: usize = 31;
 /// The table of the version.
 const VERSION: &str = "onward_schema";
 /// The step whose statements the program follows by sealing what is there.
@@ -290,7 +294,7 @@ pub(super) async fn schema(c: &Client, known: usize) -> Result<Schema, Failure> 
     {
         oldest_program = Some(Columns::of("onward_programs", &row).count("oldest")?);
     }
-    Ok(Schema { stored, known, oldest_program, waits_for: PARTS_SINCE })
+    Ok(Schema { stored, known, oldest_program, waits_for: CLOSED_SINCE })
 }
 
 /// Shuts out the programs that cannot read what waits for that.
@@ -300,23 +304,24 @@ pub(super) async fn finish<'j>(work: &mut Work<'j>, audit: &'j [AuditRow]) -> Re
         return Ok(Finish::Newer);
     }
     // By the name that they give themselves, where nobody gave them another.
-    let earlier =
-        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'onward' LIMIT 1";
-    if !schema.is_finished() && session::first(work.client(), earlier, &[]).await?.is_some() {
+    let earlier = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND (application_name = 'onward'
+             OR CASE WHEN application_name ~ '^onward/[0-9]{1,9}$' THEN CAST(substr(application_name, 8) AS BIGINT) < $1 END) LIMIT 1";
+    let knows = stored_version(CLOSED_SINCE);
+    if !schema.is_finished() && session::first(work.client(), earlier, &[&knows]).await?.is_some() {
         return Ok(Finish::Served);
     }
-    if !shut_out(work.client()).await? {
+    if !shut_out(work.client(), CLOSED_SINCE).await? {
         return Ok(Finish::Already);
     }
     work.audit(audit);
     Ok(Finish::Done)
 }
 
-/// Shuts out the programs that cannot put copies together from parts; `false` where they are. Whoever writes parts does so, too: a node
+/// Shuts out the programs that do not know this version; `false` where they are. Whoever writes parts does so, too, by [`PARTS_SINCE`]: a node
 /// may remember what a failover has lost.
-pub(super) async fn shut_out(c: &Client) -> Result<bool, Failure> {
+pub(super) async fn shut_out(c: &Client, since: usize) -> Result<bool, Failure> {
     let sql = "UPDATE onward_programs SET oldest = $1 WHERE id = 1 AND oldest < $1";
-    Ok(session::execute(c, sql, &[&stored_version(PARTS_SINCE)]).await? == 1)
+    Ok(session::execute(c, sql, &[&stored_version(since)]).await? == 1)
 }
 
 /// Whether no program may serve that could not put copies together.

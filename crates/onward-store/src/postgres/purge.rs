@@ -50,7 +50,7 @@ fn stays(class: BodyClass) -> String {
             format!(
                 "SELECT d.id FROM legal_holds l JOIN deliveries d ON d.patient = l.patient WHERE l.lifted IS NULL
                  UNION SELECT id FROM deliveries WHERE state = 'queued'
-                 UNION SELECT id FROM deliveries WHERE state = 'failed'
+                 UNION SELECT id FROM deliveries WHERE state = 'failed' AND (closed IS NULL OR closed <> version)
                  UNION SELECT delivery FROM alerts WHERE kind = 'not-processed' AND cleared IS NULL AND delivery IS NOT NULL
                  UNION SELECT d.id FROM deliveries d WHERE {} AND d.state = 'awaiting-collection'",
                 DIALECT.any_transport

@@ -5,7 +5,9 @@ use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
 use onward_core::directory::Endpoint;
-use onward_core::store::{Bulk, BulkStep, NewBulk, Replay, Resend, ResendStore, StoreError, Whereto};
+use onward_core::store::{
+    Bulk, BulkStep, CloseCopy, ClosedCopy, NewBulk, Replay, Resend, ResendStore, StoreError, Whereto,
+};
 use onward_core::{BulkId, DeliveryId, OdsCode, ReplayId};
 use uuid::Uuid;
 
@@ -18,8 +20,10 @@ use super::{DIALECT, PostgresStore, deliveries, directory};
 use crate::columns::Columns;
 use crate::query;
 use crate::rows::REPLAYED;
-use crate::rows::resending::{self as rows, BULK, KEPT, OUTCOMES, REPLAY, Requeue, of_bulk, of_replay};
-use crate::stored::{json, micros};
+use crate::rows::resending::{
+    self as rows, BULK, CLOSED, KEPT, OUTCOMES, REPLAY, Requeue, closure_row, of_bulk, of_closure, of_replay,
+};
+use crate::stored::{json, micros, stored_count};
 
 #[async_trait]
 impl ResendStore for PostgresStore {
@@ -29,6 +33,14 @@ impl ResendStore for PostgresStore {
 
     async fn replay(&self, id: ReplayId) -> Result<Option<Replay>, StoreError> {
         self.read(id, |c, id| async move { Ok(replays(c, "id = $1", id.0).await?.into_iter().next()) }.boxed()).await
+    }
+
+    async fn close_copy(&self, close: CloseCopy) -> Result<bool, StoreError> {
+        self.writers.run(close, |work, close| self::close(work, close).boxed()).await
+    }
+
+    async fn closed_copies(&self, delivery: DeliveryId) -> Result<Vec<ClosedCopy>, StoreError> {
+        self.read(delivery, |c, delivery| closed_copies(c, *delivery).boxed()).await
     }
 
     async fn left_since(&self, delivery: DeliveryId) -> Result<u64, StoreError> {
@@ -141,6 +153,42 @@ async fn keep(c: &Keyed, again: &Requeue<'_>) -> Result<(), Failure> {
     )
     .await?;
     Ok(())
+}
+
+/// Notes that a person took care of a copy in another way.
+async fn close<'j>(work: &mut Work<'j>, close: &'j CloseCopy) -> Result<bool, Failure> {
+    let c = work.client();
+    let at = micros(close.at);
+    let found =
+        session::first(c, &query::close(&DIALECT), &[&at, &close.delivery.0, &stored_count(close.expected_version)])
+            .await?;
+    let Some(found) = found else { return Ok(false) };
+    let version = Columns::of("deliveries", &found).count("version")?;
+    let row = closure_row(&close.delivery.to_string(), version);
+    let key = deliveries::key(c, close.delivery).await;
+    let sealed = key.and_then(|key| Ok(c.keys().seal_text(key, of_closure(&row), &close.reason)?));
+    let words = match sealed {
+        Err(Failure::Erased) => None,
+        sealed => Some(sealed?),
+    };
+    session::execute(
+        c,
+        "INSERT INTO closures (delivery, version, at, name, words) VALUES ($1, $2, $3, $4, $5)",
+        &[&close.delivery.0, &stored_count(version), &at, &close.by, &words],
+    )
+    .await?;
+    deliveries::keep_versions(c, &[close.delivery.0], close.at).await?;
+    if session::execute(c, query::alerts::CLOSED, &[&at, &close.delivery.0]).await? > 0 {
+        session::execute(c, query::alerts::DROP, &[]).await?;
+    }
+    work.audit(&close.audit);
+    Ok(true)
+}
+
+async fn closed_copies(c: &Keyed, delivery: DeliveryId) -> Result<Vec<ClosedCopy>, Failure> {
+    let sql = format!("SELECT {CLOSED} FROM closures WHERE delivery = $1 ORDER BY version");
+    let found = session::all(c, &sql, &[&delivery.0]).await?;
+    c.opened(&found, |row, keys| rows::closed(&Columns::of("closures", row), keys)).await
 }
 
 async fn replays(c: &Keyed, condition: &str, id: Uuid) -> Result<Vec<Replay>, Failure> {

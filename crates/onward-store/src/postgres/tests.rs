@@ -10,6 +10,7 @@ mod locking;
 mod passing;
 mod plans;
 mod sealing;
+mod silence;
 mod upgrading;
 
 use std::collections::BTreeSet;
@@ -220,7 +221,8 @@ async fn fault_021_what_a_node_with_a_wrong_clock_keeps_is_due_by_the_databases(
         audit: vec![row(AuditWord::AttemptFailed)],
     };
     assert_eq!(right.complete(vec![busy]).await, Ok(vec![true]));
-    let again = ahead.requeue(id, Resend::Retry.into(), "Ada Wells", "mended", at(now), vec![row(AuditWord::Release)]).await;
+    let again =
+        ahead.requeue(id, Resend::Retry.into(), "Ada Wells", "mended", at(now), vec![row(AuditWord::Release)]).await;
     assert_eq!(again, Ok(true));
     assert_eq!(claim(&right, 0).await.len(), 1);
 }

@@ -233,7 +233,7 @@ impl<'j> Work<'j> {
         )
         .await?;
         if parts.iter().any(Option::is_some) {
-            open::shut_out(self.client()).await?;
+            open::shut_out(self.client(), open::PARTS_SINCE).await?;
         }
         self.keep_parts(copies).await
     }

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use onward_core::store::alerts::Deadlines;
 
-use super::{Dialect, QUEUED_SINCE, unprocessed};
+use super::{Dialect, QUEUED_SINCE, not_closed, unprocessed};
 use crate::stored::{micros, micros_of as span};
 
 /// What has been so for longer is history: nobody is called because of it. Microseconds of 30 days.
@@ -20,11 +20,13 @@ pub(crate) const FAR_AHEAD: i64 = 7 * 24 * 3_600 * 1_000_000;
 const UNOPENED: &str = "d.kind = 'care-home' AND d.opened IS NULL AND d.ended IS NULL
          AND d.state IN ('queued', 'awaiting-collection', 'sent', 'received', 'failed', 'rejected')";
 
-/// A home's copy, or notice, that nobody has opened or answered; that a system could not process it is nobody's answer.
+/// A home's copy, or notice, that nobody has opened or answered; that a system could not process it is nobody's answer. What a person took
+/// care of in another way is no such copy.
 fn unopened() -> String {
     format!(
-        "{UNOPENED}
+        "{UNOPENED} AND {}
          AND (d.state IN ('queued', 'awaiting-collection', 'sent', 'received', 'failed') OR {})",
+        not_closed("d."),
         unprocessed("d.")
     )
 }
@@ -119,10 +121,11 @@ pub(crate) fn concerns(dialect: &Dialect) -> String {
     // The index of transports and states finds what was refused.
     let refused = format!("{} AND d.state = 'rejected' AND {latest}", dialect.any_transport);
     let (unopened, unprocessed, waiting) = (unopened(), unprocessed("d."), waiting());
+    let open = not_closed("d.");
     let long_ago = format!("{now} - {queued}");
     let union = [
-        since_changed("'delivery-failed'", "d.state = 'failed'"),
-        since_changed("'not-processed'", &format!("{unprocessed} AND {latest}")),
+        since_changed("'delivery-failed'", &format!("d.state = 'failed' AND {open}")),
+        since_changed("'not-processed'", &format!("{unprocessed} AND {open} AND {latest}")),
         since_changed("'declined'", &format!("{refused} AND {}", declined(HOME))),
         since_changed("'care-declined'", &format!("{refused} AND {}", declined(ANOTHER))),
         of_copy(
@@ -260,6 +263,7 @@ pub(crate) fn unread(now: &str) -> String {
 /// that it was to replace, when another takes its place, or by a person.
 pub(crate) fn settle() -> String {
     let (unopened, unprocessed, waiting) = (unopened(), unprocessed("d."), waiting());
+    let open = not_closed("d.");
     let (declined, care_declined) = (declined(HOME), declined(ANOTHER));
     let elsewhere = unopened_elsewhere();
     // `coalesce` keeps that one look-up to the queue of its recipient, where few copies are: by the moment it would walk everybody's.
@@ -270,8 +274,8 @@ pub(crate) fn settle() -> String {
              AND NOT EXISTS (SELECT 1 FROM deliveries w WHERE alerts.kind = 'queued-too-long'
                  AND w.recipient = alerts.recipient AND w.state = 'queued' AND coalesce(w.created, 0) <= alerts.raised)
              AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.id = alerts.delivery AND (
-                 (alerts.kind = 'delivery-failed' AND d.state = 'failed')
-                 OR (alerts.kind = 'not-processed' AND {unprocessed})
+                 (alerts.kind = 'delivery-failed' AND d.state = 'failed' AND {open})
+                 OR (alerts.kind = 'not-processed' AND {unprocessed} AND {open})
                  OR (alerts.kind = 'declined' AND {declined} AND d.changed > $1 - {HISTORY})
                  OR (alerts.kind = 'care-declined' AND {care_declined} AND d.changed > $1 - {HISTORY})
                  OR (alerts.kind = 'unread-before-arrival' AND {unopened} AND d.notice_of IS NULL)
@@ -293,6 +297,10 @@ pub(crate) const CLEAR: &str = "UPDATE alerts SET cleared = $1 WHERE kind = $2 A
 /// Clears at `$1` what was told of a copy (`$2`) that a person has queued again: if that is so once more, it is told once more, however soon.
 pub(crate) const RESENT: &str = "UPDATE alerts SET cleared = $1 WHERE subject = $2 AND cleared IS NULL
      AND kind IN ('delivery-failed', 'not-processed', 'receipt-missing')";
+
+/// Clears at `$1` what was told of a copy (`$2`) that a person has closed.
+pub(crate) const CLOSED: &str = "UPDATE alerts SET cleared = $1 WHERE subject = $2 AND cleared IS NULL
+     AND kind IN ('delivery-failed', 'not-processed', 'unread-before-arrival', 'notice-unread')";
 
 /// Drops what would tell of something that is over.
 pub(crate) const DROP: &str = "UPDATE notifications SET state = 'dropped', next_attempt = NULL

@@ -4,6 +4,7 @@ use crate::rows::DELIVERY;
 
 /// [`onward_core::store::DeliveryRecord::asks_for_retrace`], as the index `deliveries_retraceable` has it; the contract compares them.
 const ASKS: &str = "kind = 'registered-practice' AND notice_of IS NULL AND ended IS NULL
+        AND (closed IS NULL OR closed <> version)
         AND (state = 'failed' AND code IN ('EPL-150', 'EPL-151', 'EPL-152', 'EPL-153', 'EPL-154')
             OR state = 'rejected' AND code IN ('30002', '30003'))";
 /// Nothing stands in the way of it for the transfer `t`.

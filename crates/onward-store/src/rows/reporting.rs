@@ -74,6 +74,7 @@ pub(crate) fn add_figure(figures: &mut Figures, columns: &Columns<'_>) -> Result
         "held" => figures.held = count,
         "open" => figures.holds_open = count,
         "overdue" => figures.holds_overdue = count,
+        "closed" => figures.closed = count,
         "unread" => {
             let Some(oldest) = columns.moment_opt("oldest")? else { return Ok(()) };
             let kind: RecipientKind = columns.parsed("state")?;
@@ -82,6 +83,8 @@ pub(crate) fn add_figure(figures: &mut Figures, columns: &Columns<'_>) -> Result
                 None => figures.unread.push((kind, oldest)),
             }
         }
+        // Nothing that failed, of one transport.
+        _ if count == 0 => {}
         // A copy whose endpoint is damaged waits for a person, and the log names it.
         _ if columns.get::<Option<String>>("transport")?.is_none() => {}
         _ => figures.deliveries.push(DeliveryFigure {

@@ -1,7 +1,7 @@
 //! Rows about what people have sent again.
 
 use jiff::{SignedDuration, Timestamp};
-use onward_core::store::{Bulk, Replay, Resend, Whereto};
+use onward_core::store::{Bulk, ClosedCopy, Replay, Resend, Whereto};
 use onward_core::{BulkId, DeliveryId};
 
 use super::unless_erased;
@@ -23,6 +23,9 @@ pub(crate) struct Requeue<'a> {
     pub(crate) bulk: Option<BulkId>,
 }
 
+/// The columns of [`closed`].
+pub(crate) const CLOSED: &str = "delivery, version, at, name, words";
+
 /// The columns of [`replay`].
 pub(crate) const REPLAY: &str = "id, delivery, at, name, words, attempts_before, bulk";
 
@@ -39,6 +42,16 @@ pub(crate) const OUTCOMES: [&str; 2] = ["resent", "passed-over"];
 /// Where the reason of a replay is sealed.
 pub(crate) fn of_replay(id: &str) -> Place<'_> {
     Place::new("replays", "words", id)
+}
+
+/// By what a closure is found: its copy and the version of that.
+pub(crate) fn closure_row(delivery: &str, version: u64) -> String {
+    [delivery, &version.to_string()].join("/")
+}
+
+/// Where the reason of a closure is sealed, of [`closure_row`].
+pub(crate) fn of_closure(row: &str) -> Place<'_> {
+    Place::new("closures", "words", row)
 }
 
 /// Where the reason of a decision about many copies is sealed.
@@ -60,6 +73,22 @@ pub(crate) fn replay(columns: &Columns<'_>, keys: &Keychain) -> Result<Replay, U
         attempts_before: columns.count("attempts_before")?,
         bulk: columns.parsed_opt("bulk")?,
         id: columns.parsed("id")?,
+    })
+}
+
+pub(crate) fn closed(columns: &Columns<'_>, keys: &Keychain) -> Result<ClosedCopy, Unread> {
+    let version = columns.count("version")?;
+    let row = closure_row(&columns.get::<String>("delivery")?, version);
+    let sealed = columns.get::<Option<String>>("words")?;
+    Ok(ClosedCopy {
+        delivery: columns.parsed("delivery")?,
+        version,
+        at: columns.moment("at")?,
+        by: columns.get("name")?,
+        reason: match sealed {
+            Some(sealed) => unless_erased(keys.open_text(of_closure(&row), &sealed))?,
+            None => None,
+        },
     })
 }
 

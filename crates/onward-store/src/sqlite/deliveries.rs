@@ -34,7 +34,7 @@ pub(super) fn insert_packed(
     packed: &[PackedCopy],
 ) -> Result<(), Failure> {
     if packed.iter().any(|packed| packed.parts.is_some()) {
-        open::shut_out(c)?;
+        open::shut_out(c, open::PARTS_SINCE)?;
     }
     copies.iter().zip(packed).try_for_each(|(copy, packed)| queue(c, origin, copy, packed, ""))
 }

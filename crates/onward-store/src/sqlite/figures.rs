@@ -18,8 +18,19 @@ const FIGURES: &str = "
     UNION ALL SELECT 'open', NULL, NULL, count(*), NULL FROM holds WHERE closed IS NULL
     UNION ALL SELECT 'overdue', NULL, NULL, count(*), NULL FROM holds WHERE closed IS NULL AND due < ?1
     UNION ALL SELECT 'deliveries', state, CASE WHEN json_valid(endpoint) THEN json_extract(endpoint, '$.transport') END,
-        count(*), min(created) FROM deliveries
-        GROUP BY CASE WHEN json_valid(endpoint) THEN json_extract(endpoint, '$.transport') END, state";
+        count(*), min(created) FROM deliveries WHERE state <> 'failed'
+        GROUP BY CASE WHEN json_valid(endpoint) THEN json_extract(endpoint, '$.transport') END, state
+    UNION ALL SELECT 'deliveries', 'failed', 'inbox', count(*), min(f.created) FROM deliveries f
+        WHERE CASE WHEN json_valid(f.endpoint) THEN json_extract(f.endpoint, '$.transport') END = 'inbox' AND f.state = 'failed'
+            AND (f.closed IS NULL OR f.closed <> f.version)
+    UNION ALL SELECT 'deliveries', 'failed', 'https', count(*), min(f.created) FROM deliveries f
+        WHERE CASE WHEN json_valid(f.endpoint) THEN json_extract(f.endpoint, '$.transport') END = 'https' AND f.state = 'failed'
+            AND (f.closed IS NULL OR f.closed <> f.version)
+    UNION ALL SELECT 'deliveries', 'failed', 'mesh', count(*), min(f.created) FROM deliveries f
+        WHERE CASE WHEN json_valid(f.endpoint) THEN json_extract(f.endpoint, '$.transport') END = 'mesh' AND f.state = 'failed'
+            AND (f.closed IS NULL OR f.closed <> f.version)
+    UNION ALL SELECT 'closed', NULL, NULL, count(*), NULL FROM closures c
+        JOIN deliveries k ON k.id = c.delivery AND k.version = c.version AND k.closed = c.version";
 
 pub(super) fn sql() -> String {
     format!("{FIGURES}{}", query::alerts::unread("?1"))

@@ -55,9 +55,13 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration::new(include_str!("../../schema/sqlite/0027_work.sql"), 25),
     Migration::new(include_str!("../../schema/sqlite/0028_retraced.sql"), 25),
     Migration::new(include_str!("../../schema/sqlite/0029_parts.sql"), 25),
+    Migration::new(include_str!("../../schema/sqlite/0030_closed.sql"), 25),
 ];
 /// The version from which on programs can put copies together from parts: none is written while an older one may serve.
 pub(super) const PARTS_SINCE: usize = 29;
+/// The version from which on programs let copies be that a person has closed: none is closed while an older one may serve, which would raise
+/// the alerts about it anew at every look. Finishing an upgrade asks for this one.
+pub(super) const CLOSED_SINCE: usize = 30;
 /// The step whose statements the program follows by sealing what is there.
 const SEALING: usize = 7;
 /// The step that the program follows by sealing what people wrote.
@@ -290,7 +294,7 @@ pub(super) fn schema(connection: &Connection, known: usize) -> Result<Schema, Fa
         let oldest = "SELECT oldest FROM onward_programs WHERE id = 1";
         oldest_program = connection.query_row(oldest, [], |row| row.get(0)).optional()?.map(number).transpose()?;
     }
-    Ok(Schema { stored, known, oldest_program, waits_for: PARTS_SINCE })
+    Ok(Schema { stored, known, oldest_program, waits_for: CLOSED_SINCE })
 }
 
 /// Shuts out the programs that cannot read what waits for that.
@@ -299,14 +303,14 @@ pub(super) fn finish(connection: &Connection, known: usize) -> Result<Finish, Fa
     if schema.is_newer() {
         return Ok(Finish::Newer);
     }
-    Ok(if shut_out(connection)? { Finish::Done } else { Finish::Already })
+    Ok(if shut_out(connection, CLOSED_SINCE)? { Finish::Done } else { Finish::Already })
 }
 
-/// Shuts out the programs that cannot put copies together from parts; `false` where they are. Whoever writes parts does so, too: a node
+/// Shuts out the programs that do not know this version; `false` where they are. Whoever writes parts does so, too, by [`PARTS_SINCE`]: a node
 /// may remember what the store has lost.
-pub(super) fn shut_out(connection: &Connection) -> Result<bool, Failure> {
+pub(super) fn shut_out(connection: &Connection, since: usize) -> Result<bool, Failure> {
     let sql = "UPDATE onward_programs SET oldest = ?1 WHERE id = 1 AND oldest < ?1";
-    Ok(connection.prepare_cached(sql)?.execute([stored_version(PARTS_SINCE)])? == 1)
+    Ok(connection.prepare_cached(sql)?.execute([stored_version(since)])? == 1)
 }
 
 /// Whether no program may serve that could not put copies together.

@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
 use onward_core::directory::Endpoint;
-use onward_core::store::{Bulk, BulkStep, NewBulk, Replay, Resend, ResendStore, StoreError, Whereto};
+use onward_core::store::{
+    Bulk, BulkStep, CloseCopy, ClosedCopy, NewBulk, Replay, Resend, ResendStore, StoreError, Whereto,
+};
 use onward_core::{BulkId, DeliveryId, OdsCode, ReplayId};
 use rusqlite::{Params, params};
 
@@ -14,7 +16,9 @@ use super::{DIALECT, SqliteStore, audit, deliveries, directory};
 use crate::columns::Columns;
 use crate::query;
 use crate::rows::REPLAYED;
-use crate::rows::resending::{self as rows, BULK, KEPT, OUTCOMES, REPLAY, Requeue, of_bulk, of_replay};
+use crate::rows::resending::{
+    self as rows, BULK, CLOSED, KEPT, OUTCOMES, REPLAY, Requeue, closure_row, of_bulk, of_closure, of_replay,
+};
 use crate::stored::{json, micros, stored_count};
 
 #[async_trait]
@@ -25,6 +29,21 @@ impl ResendStore for SqliteStore {
 
     async fn replay(&self, id: ReplayId) -> Result<Option<Replay>, StoreError> {
         self.read(move |c| Ok(replays(c, "id = ?", [id.to_string()])?.into_iter().next())).await
+    }
+
+    async fn close_copy(&self, close: CloseCopy) -> Result<bool, StoreError> {
+        self.write(move |c| self::close(c, &close)).await
+    }
+
+    async fn closed_copies(&self, delivery: DeliveryId) -> Result<Vec<ClosedCopy>, StoreError> {
+        self.read(move |c| {
+            c.prepare_cached(&format!("SELECT {CLOSED} FROM closures WHERE delivery = ? ORDER BY version"))?
+                .query_and_then([delivery.to_string()], |row| {
+                    c.opened(|keys| rows::closed(&Columns::of("closures", row), keys))
+                })?
+                .collect()
+        })
+        .await
     }
 
     async fn left_since(&self, delivery: DeliveryId) -> Result<u64, StoreError> {
@@ -135,6 +154,32 @@ pub(super) fn requeue(c: &Keyed<'_>, again: &Requeue<'_>, audit: &[AuditRow]) ->
         c.prepare_cached(query::alerts::DROP)?.execute([])?;
     }
     audit::append(c, audit)?;
+    Ok(true)
+}
+
+/// Notes that a person took care of a copy in another way.
+fn close(c: &Keyed<'_>, close: &CloseCopy) -> Result<bool, Failure> {
+    let id = close.delivery.to_string();
+    let version = c
+        .prepare_cached(&query::close(&DIALECT))?
+        .query_and_then(params![micros(close.at), id, stored_count(close.expected_version)], |row| {
+            Ok::<_, Failure>(Columns::of("deliveries", row).count("version")?)
+        })?
+        .next()
+        .transpose()?;
+    let Some(version) = version else { return Ok(false) };
+    let row = closure_row(&id, version);
+    let words = match c.seal_text(deliveries::key(c, &id)?, of_closure(&row), &close.reason) {
+        Err(Failure::Erased) => None,
+        sealed => Some(sealed?),
+    };
+    c.prepare_cached("INSERT INTO closures (delivery, version, at, name, words) VALUES (?, ?, ?, ?, ?)")?
+        .execute(params![id, stored_count(version), micros(close.at), close.by, words])?;
+    deliveries::keep_version(c, close.delivery, close.at)?;
+    if c.prepare_cached(query::alerts::CLOSED)?.execute(params![micros(close.at), id])? > 0 {
+        c.prepare_cached(query::alerts::DROP)?.execute([])?;
+    }
+    audit::append(c, &close.audit)?;
     Ok(true)
 }
 

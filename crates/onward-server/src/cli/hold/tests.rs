@@ -241,6 +241,50 @@ async fn a_failed_delivery_is_replayed_only_after_a_preview_and_a_yes() {
 }
 
 #[tokio::test]
+async fn a_failed_delivery_is_closed_only_after_a_preview_and_a_yes_and_can_still_be_replayed() {
+    let (folder, app, receipt) = accepted(DISCHARGE).await;
+    let store = app.gateway.store();
+    let now = open::now();
+    let leases = store.claim(Claim::due(now, now, 1)).await.expect("claimed");
+    let failed = leases[0].delivery.id;
+    let run = async |line: String| onward(folder.path(), &line).await;
+    let close = format!("dead close --json --reason read-out --by Ada {failed}");
+    assert_eq!(run(format!("{close} --yes")).await.0, Err(Exit::No), "it has not failed");
+    let outcome = AttemptOutcome::Failed { reason: "mailbox unknown".to_owned() };
+    let end = AttemptEnd { delivery: failed, token: leases[0].token, outcome, at: now, audit: Vec::new() };
+    assert_eq!(store.complete(vec![end]).await.expect("committed"), [true]);
+    let (outcome, out) = run(close.clone()).await;
+    assert_eq!((outcome, json(&out)["state"].as_str()), (Ok(Exit::Done), Some("preview")));
+    assert!(!store.delivery(failed).await.expect("readable").expect("there").closed);
+    let (outcome, out) = run(format!("{close} --yes")).await;
+    assert_eq!((outcome, json(&out)["state"].as_str()), (Ok(Exit::Done), Some("closed")));
+    assert!(run("dead list".to_owned()).await.1.contains("no delivery has failed"));
+    assert_eq!(run(format!("{close} --yes")).await.0, Err(Exit::No), "once");
+    let entries = store.audit_entries(0, 1_000).await.expect("readable");
+    let words = "handed over otherwise by Ada, a failed copy: read-out";
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(words);
+    assert_eq!(entries.iter().filter(|entry| entry.event().is_some_and(said)).count(), 1);
+    // Who, when and why stay with it.
+    let told = json(&run(format!("status --json {}", receipt.transfer)).await.1);
+    let closed = &told["closed"][0];
+    assert_eq!((closed["by"].as_str(), closed["reason"].as_str()), (Some("Ada"), Some("read-out")), "{told}");
+    assert_eq!((closed["holds"].as_bool(), told["status"].as_str()), (Some(true), Some("failed")));
+    let page = run(format!("status {failed}")).await.1;
+    assert!(page.contains("failed, closed") && page.contains("in another way by Ada"), "{page}");
+    let (_, out) = run("status --json".to_owned()).await;
+    assert_eq!(json(&out)["closed"], 1);
+    // The hospital sees that it did not arrive, and nothing of what was written.
+    let copy = store.delivery(failed).await.expect("readable").expect("there");
+    let hospital = store.client("northmoor-epr").await.expect("readable").expect("there");
+    let task = app.gateway.delivery_task(&copy, &[], &[], &hospital);
+    assert!(task.contains("a person took care of it in another way") && !task.contains("read-out"), "{task}");
+    let (outcome, out) = run(format!("dead replay --json --reason asked --yes {failed}")).await;
+    assert_eq!((outcome, json(&out)["state"].as_str()), (Ok(Exit::Done), Some("queued")));
+    let told = json(&run(format!("status --json {}", receipt.transfer)).await.1);
+    assert_eq!(told["closed"][0]["holds"], false, "history");
+}
+
+#[tokio::test]
 async fn what_is_sent_again_goes_to_the_address_of_the_directory_as_it_is_now() {
     const OLD: &str = "https://dms.station-road-pharmacy.example/onward";
     const NEW: &str = "https://new.station-road-pharmacy.example/onward";

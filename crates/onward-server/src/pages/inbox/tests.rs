@@ -47,6 +47,7 @@ pub(super) fn arrival(name: &str, number: &str, expected: Option<&str>, state: D
             ended: None,
             notice: None,
             replay: None,
+            closed: false,
         },
         expected: expected.map(at),
         card: Some(card.to_string().into_bytes()),

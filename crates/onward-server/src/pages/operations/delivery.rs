@@ -8,9 +8,9 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use onward_core::state::{DeliveryState, RecipientKind};
-use onward_core::store::{DeliveryRecord, Replay, Resend, StoreError};
+use onward_core::store::{ClosedCopy, DeliveryRecord, Replay, Resend, StoreError};
 use onward_core::{DeliveryId, OdsCode, Timestamp, TransferId};
-use onward_gateway::operate::{Hidden, Resent};
+use onward_gateway::operate::{Closing, Hidden, Resent};
 use onward_gateway::readdressing::other_way;
 use onward_gateway::redirect::{Asked, Redirect};
 use onward_gateway::retrace;
@@ -21,6 +21,9 @@ use super::super::{OnlyGet, Shell, attendant, page, see_other, sent, shell, stor
 use super::{DeedForm, Wrong, decider, done_words, errors, overtaken, reason, replay, reveal_form, told, words};
 use crate::app::App;
 use crate::people::SignedIn;
+
+/// The form by which a copy is closed.
+const CLOSE: &str = "close";
 
 /// The page.
 #[derive(Template)]
@@ -100,6 +103,35 @@ pub(super) async fn resend(
                 Resend::Retry => show(&app, &who, &headers, &id, "", Some(wrong), Vec::new()).await,
                 Resend::Replay => replay::show_preview(&app, &who, &headers, &id, Some(wrong)).await,
             }
+        }
+        Err(error) => store_failed(&error),
+    }
+}
+
+/// `POST /operations/deliveries/{id}/close`: a person took care of it in another way.
+pub(super) async fn close(
+    State(app): State<Arc<App>>,
+    who: SignedIn,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let why = match reason(&body) {
+        Ok(why) => why,
+        Err(error) => {
+            let wrong = Wrong::new(CLOSE, "reason", error, &body);
+            return show(&app, &who, &headers, &id, "", Some(wrong), Vec::new()).await;
+        }
+    };
+    let Ok(delivery) = id.parse::<DeliveryId>() else { return trouble(StatusCode::NOT_FOUND) };
+    // Without a version nothing was seen, and no copy has this one.
+    let seen = sent(&body, "version").parse().unwrap_or(0);
+    match app.gateway.close_copy(delivery, seen, &decider(&who, &why, true)).await {
+        Ok(Closing::Done) => see_other(&format!("/operations/deliveries/{delivery}?done=handed-over")),
+        Ok(Closing::Not) => overtaken::copy(&app, &who, delivery).await,
+        Ok(Closing::Unfinished) => {
+            let wrong = Wrong::new(CLOSE, "reason", Closing::UNFINISHED, &body);
+            show(&app, &who, &headers, &id, "", Some(wrong), Vec::new()).await
         }
         Err(error) => store_failed(&error),
     }
@@ -211,14 +243,17 @@ async fn show(
     let looked = async {
         let Some(copy) = app.gateway.look_at_delivery(&attendant(who), id).await? else { return Ok(None) };
         let replays = app.gateway.store().replays(id).await?;
-        Ok::<_, StoreError>(Some((shell(app, who).await?.0, copy, replays)))
+        let closed = app.gateway.store().closed_copies(id).await?;
+        Ok::<_, StoreError>(Some((shell(app, who).await?.0, copy, replays, closed)))
     };
     let status = if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     match looked.await {
-        Ok(Some((shell, copy, replays))) => {
+        Ok(Some((shell, copy, replays, closed))) => {
             let now = app.gateway.clock().now();
             let links = links(&copy, &replays, now);
-            page(headers, status, &OnePage { links, ..one(shell, &copy, done, wrong.as_ref(), person, now) })
+            let mut one = OnePage { links, ..one(shell, &copy, done, wrong.as_ref(), person, now) };
+            one.facts.extend(closed.iter().map(|closed| closed_by(closed, &copy, now)));
+            page(headers, status, &one)
         }
         Ok(None) => trouble(StatusCode::NOT_FOUND),
         Err(error) => store_failed(&error),
@@ -234,6 +269,10 @@ fn one(
     now: Timestamp,
 ) -> OnePage {
     let (advice_title, advice) = match waits(copy) || copy.is_unprocessed() {
+        _ if copy.closed => (
+            "A person took care of it in another way",
+            "Nothing to do. If it must be sent all the same, send it again as a repeat: the recipient may have it.",
+        ),
         true => words::cause(copy.cause()),
         false if copy.ended.is_some() => {
             ("It is not to be used any more", "Nothing to do: whoever may have it has been told.")
@@ -260,7 +299,7 @@ fn one(
 /// The colour of how it stands.
 pub(super) fn colour(copy: &DeliveryRecord) -> &'static str {
     match copy.state {
-        _ if copy.ended.is_some() => "grey",
+        _ if copy.ended.is_some() || copy.closed => "grey",
         DeliveryState::Failed => "red",
         _ if copy.is_unprocessed() => "red",
         DeliveryState::Queued => "yellow",
@@ -325,16 +364,35 @@ fn facts(copy: &DeliveryRecord, now: Timestamp) -> Vec<Fact> {
     facts
 }
 
+/// Who took care of it in another way, when and why.
+fn closed_by(closed: &ClosedCopy, copy: &DeliveryRecord, now: Timestamp) -> Fact {
+    let holds = copy.closed && closed.version == copy.version;
+    let why = closed.reason.clone().unwrap_or_else(|| "Erased".to_owned());
+    Fact {
+        key: if holds { "Handed over in another way" } else { "Handed over before in another way" },
+        lines: vec![format!("{}, {}", closed.by, dates::near_moment(closed.at, now)), why],
+    }
+}
+
 fn forms(copy: &DeliveryRecord, revealed: bool, now: Timestamp) -> Vec<DeedForm> {
     let path = format!("/operations/deliveries/{}", copy.id);
     let mut forms = Vec::new();
     let later = copy.next_attempt.is_some_and(|at| at > now);
-    let failed = copy.state == DeliveryState::Failed || copy.is_unprocessed();
-    if failed || copy.state == DeliveryState::Queued && later {
+    let dead = copy.is_dead();
+    if dead || copy.state == DeliveryState::Queued && later {
         let title = "Retry: send the same message now";
         let mut form = DeedForm::new(Resend::Retry.as_str(), title, format!("{path}/resend"), "Retry now");
         form.hidden = vec![("how", Resend::Retry.to_string())];
         forms.push(form.saying("It keeps its identifier. A recipient that has it already takes it once."));
+    }
+    if dead {
+        let title = "Close it: it was handed over in another way";
+        let mut form = DeedForm::new(CLOSE, title, format!("{path}/close"), "Close it");
+        form.hidden = vec![("version", copy.version.to_string())];
+        forms.push(form.saying(
+            "After you read it out, sent it by other means or made a new referral. It leaves this list, and its alerts are over. The hospital \
+             sees that it did not arrive electronically and that a person took care.",
+        ));
     }
     let routed = matches!(copy.kind, RecipientKind::CareHome | RecipientKind::RegisteredPractice);
     if routed && copy.ended.is_none() && copy.notice.is_none() {

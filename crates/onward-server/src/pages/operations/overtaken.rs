@@ -35,6 +35,7 @@ fn told(decision: &Decision, now: Timestamp) -> String {
         Verb::Closed => "ended it without sending",
         Verb::Resent(Resend::Retry) => "had it sent again",
         Verb::Resent(Resend::Replay) => "had it sent again, labelled as a repeat",
+        Verb::CopyClosed => "handed it over in another way, and closed it",
         Verb::Redirected => "granted that it goes to another party",
         Verb::RedirectRefused => "refused that it goes to another party",
         Verb::Resumed => "ended the pause",
@@ -97,6 +98,9 @@ fn next_of(copy: &DeliveryRecord) -> &'static str {
     match copy.state {
         _ if copy.ended.is_some() => {
             "Do not send it: this copy is not to be used. Whoever may have it is being told; open it to see whether that arrives."
+        }
+        _ if copy.closed => {
+            "Do nothing more: the recipient has it in another way. Open it to read how, before you send it again."
         }
         DeliveryState::Queued => "Do nothing more: it is sent by itself. Look again in a few minutes.",
         _ if copy.is_unprocessed() => {

@@ -175,6 +175,7 @@ pub(super) fn standing(copy: &DeliveryRecord) -> &'static str {
         Some(EndReason::Void) => "Null and void",
         Some(EndReason::Recalled) => "Recalled",
         Some(EndReason::Withdrawn | EndReason::LeftHome) => "Withdrawn",
+        None if copy.closed => "Handed over in another way",
         None if copy.is_unprocessed() => "Not processed by the recipient’s system",
         None => state(copy.state),
     }

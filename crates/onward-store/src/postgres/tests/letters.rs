@@ -3,7 +3,7 @@
 use super::upgrading::bring;
 use super::*;
 use crate::contract::letters::{accepted, letter, read, two, with_letter};
-use crate::postgres::open::{MIGRATIONS, PARTS_SINCE, UPGRADE, Upgrade};
+use crate::postgres::open::{CLOSED_SINCE, MIGRATIONS, PARTS_SINCE, UPGRADE, Upgrade};
 use crate::schema::Migration;
 use onward_core::store::Finish;
 
@@ -71,14 +71,14 @@ async fn it_is_kept_whole_while_an_older_program_may_serve() {
     assert_eq!(finish, Finish::Done);
     assert_eq!(store.finish_upgrade(vec![row(AuditWord::Configure)]).await, Ok(Finish::Already));
     assert_eq!(store.audit_size().await.expect("readable"), entries + 1, "an entry says so, and one only");
-    assert_eq!(oldest().await, Ok((Some(PARTS_SINCE), true)));
+    assert_eq!(oldest().await, Ok((Some(CLOSED_SINCE), true)));
     let parted = accepted(&store, with_letter(2)).await;
     assert_eq!(cluster.tamper(&url, PARTS), ["1"]);
     read(&store, &[whole, parted].concat()).await;
     // A node that remembers it makes it so again, where a failover has lost it.
     cluster.tamper(&url, "UPDATE onward_programs SET oldest = 23");
     accepted(&store, with_letter(3)).await;
-    assert_eq!(oldest().await, Ok((Some(PARTS_SINCE), true)));
+    assert_eq!(oldest().await, Ok((Some(PARTS_SINCE), false)));
     // A later step that asks for less does not let an older program in again.
     let later: Vec<_> = MIGRATIONS.iter().copied().chain([Migration::new("SELECT 1", 23)]).collect();
     bring(&url, upgrade(&later)).await.expect("brought forward");

@@ -7,7 +7,7 @@ use onward_core::store::{DeliveryQuery, Renewal, Resend, Schema};
 use super::*;
 use crate::contract::hold;
 use crate::postgres::connect;
-use crate::postgres::open::{self, MIGRATIONS, PARTS_SINCE, RECORDED, UPGRADE, Upgrade};
+use crate::postgres::open::{self, CLOSED_SINCE, MIGRATIONS, RECORDED, UPGRADE, Upgrade};
 use crate::schema::{Migration, assert_in_order};
 
 /// The version of the schema that this database has.
@@ -163,7 +163,7 @@ async fn fault_037_a_node_starts_on_a_newer_schema_that_lets_it_serve_and_on_no_
     walk(&[Arc::clone(&begins), Arc::clone(&nodes[1])], 0).await;
     assert_eq!(
         begins.schema().await,
-        Ok(Schema { stored: known + 1, known, oldest_program: Some(known), waits_for: PARTS_SINCE })
+        Ok(Schema { stored: known + 1, known, oldest_program: Some(known), waits_for: CLOSED_SINCE })
     );
     assert_eq!(version(cluster, &url), known + 1, "nothing is taken back");
 
@@ -190,7 +190,7 @@ async fn the_oldest_program_is_recorded_from_the_step_on_that_makes_room_for_it(
     assert_eq!(cluster.tamper(&url, "SELECT to_regclass('onward_programs') IS NULL"), ["t"]);
     assert_eq!(version(cluster, &url), RECORDED);
     let store = node(&url, LeaseClock::Database).await;
-    assert_eq!(recorded(cluster, &url), [format!("{}|{PARTS_SINCE}", MIGRATIONS.len())], "nobody has used it yet");
+    assert_eq!(recorded(cluster, &url), [format!("{}|{CLOSED_SINCE}", MIGRATIONS.len())], "nobody has used it yet");
     assert_eq!(store.accept(acceptance(1)).await, Ok(Accepted::New));
     // A later program's database that does not tell lets nobody serve who does not know it.
     cluster.tamper(&url, "DELETE FROM onward_programs; UPDATE onward_schema SET version = version + 1");

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use onward_core::store::Schema;
 
-use super::super::open::{self, MIGRATIONS, PARTS_SINCE, RECORDED};
+use super::super::open::{self, CLOSED_SINCE, MIGRATIONS, RECORDED};
 use super::injection::{EVERY, adds_up, can_watch, folder};
 use super::power_cut::{Disk, Event, Machine, run};
 use super::*;
@@ -110,7 +110,7 @@ async fn fault_037_a_program_starts_on_a_newer_schema_that_lets_it_serve_and_on_
     bring(&path, &later(&[(adds, known)])).expect("brought forward");
     let store: Shared = Arc::new(super::open(&path).expect("opens"));
     let command = SqliteStore::open_shared(&path, keys(), Arc::new(FixedClock)).expect("opens beside");
-    let schema = Schema { stored: known + 1, known, oldest_program: Some(known), waits_for: PARTS_SINCE };
+    let schema = Schema { stored: known + 1, known, oldest_program: Some(known), waits_for: CLOSED_SINCE };
     assert_eq!((store.schema().await, command.schema().await), (Ok(schema), Ok(schema)));
     accept_new(&store, acceptance(2)).await;
     assert_eq!(store.claim(Claim::due(at(0), at(30), 10)).await.expect("claimable").len(), 2);
@@ -141,7 +141,7 @@ async fn the_oldest_program_is_recorded_from_the_step_on_that_makes_room_for_it(
     assert_eq!(number(&connection, "SELECT count(*) FROM sqlite_schema WHERE name = 'onward_programs'"), 0);
     assert_eq!(number(&connection, "SELECT user_version FROM pragma_user_version"), RECORDED);
     let store = super::open(&path).expect("is brought forward");
-    assert_eq!(recorded(&path), [MIGRATIONS.len(), PARTS_SINCE], "nobody has used it yet");
+    assert_eq!(recorded(&path), [MIGRATIONS.len(), CLOSED_SINCE], "nobody has used it yet");
     assert_eq!(store.accept(acceptance(1)).await, Ok(Accepted::New));
     drop(store);
     // A later program's file that does not tell lets nobody serve who does not know it.
