@@ -7,7 +7,9 @@ use onward_core::client::{Client, NhsNumberPolicy, Role, Token};
 use onward_core::directory::{DirectoryEntry, Endpoint, Pharmacy};
 use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
 use onward_core::store::StoreError;
-use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, DeliveryFigure, Figures, NewDelivery, NewHold};
+use onward_core::store::{
+    AttemptEnd, AttemptOutcome, Claim, DeliveryFigure, Figures, NewDelivery, NewHold, Transition,
+};
 
 use super::{Shared, accept_new, acceptance, at, at_once, delivery, hold, log, ods, patient, row};
 
@@ -407,6 +409,17 @@ pub(crate) async fn figures_tell_how_things_stand(store: Shared) {
     }
     let mut by_mesh = acceptance(3);
     by_mesh.deliveries[0].endpoint = Endpoint::Mesh { mailbox: "X26ABC3".parse().expect("a mailbox"), workflow: None };
+    let id = by_mesh.deliveries[0].id;
+    by_mesh.deliveries = [
+        Endpoint::GpRouting { workflow: None },
+        Endpoint::Https { url: "https://one.example".to_owned() },
+        Endpoint::ProcessMessage { url: "https://one.example/fhir".to_owned() },
+    ]
+    .map(|endpoint| NewDelivery { endpoint, ..delivery(RecipientKind::CareHome, "VMH01") })
+    .into_iter()
+    .chain(by_mesh.deliveries)
+    .collect();
+    let [found, .., message] = [0, 1, 2].map(|n| by_mesh.deliveries[n].id);
     accept_new(&store, by_mesh).await;
     for (n, due) in [(4, 60), (5, 600)] {
         let mut held = acceptance(n);
@@ -419,8 +432,32 @@ pub(crate) async fn figures_tell_how_things_stand(store: Shared) {
     assert_eq!((figures.accepted, figures.refused, figures.held), (6, 1, 2));
     assert_eq!((figures.holds_open, figures.holds_overdue), (2, 1));
     let queued = |transport, count, oldest| DeliveryFigure { state: DeliveryState::Queued, transport, count, oldest };
-    let expected = [queued(TransportKind::Inbox, 3, at(0)), queued(TransportKind::Mesh, 1, at(0))];
-    assert_eq!(figures.deliveries, expected);
+    let sorted = |mut of: Vec<DeliveryFigure>| {
+        of.sort_by_key(|figure| (figure.state.as_str(), figure.transport.as_str()));
+        of
+    };
+    let expected = [
+        queued(TransportKind::Https, 2, at(0)),
+        queued(TransportKind::Inbox, 3, at(0)),
+        queued(TransportKind::Mesh, 2, at(0)),
+    ];
+    assert_eq!(sorted(figures.deliveries.clone()), expected, "however an endpoint is stored");
+    for id in [found, message, id] {
+        let failed = Transition {
+            delivery: id,
+            expected_version: 1,
+            state: DeliveryState::Failed,
+            code: Some("14".to_owned()),
+            reason: None,
+            at: at(62),
+            responses: Vec::new(),
+            audit: Vec::new(),
+        };
+        assert_eq!(store.transition(failed).await, Ok(true));
+    }
+    let failed = |figure: &DeliveryFigure| (figure.state == DeliveryState::Failed).then_some(figure.count);
+    let now = sorted(store.figures(at(63)).await.expect("readable").deliveries);
+    assert_eq!(now.iter().filter_map(failed).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(figures.unread, [], "nothing has left");
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use onward_core::TransferId;
-use onward_core::state::RecipientKind;
+use onward_core::state::{RecipientKind, TransportKind};
 use onward_core::store::reporting::{HeldPerson, ReportedCopy, ReportedTransfer};
 use onward_core::store::{DeliveryFigure, Figures};
 
@@ -65,6 +65,16 @@ pub(crate) fn reported(
     transfers.into_iter().map(with_copies).collect()
 }
 
+/// How the copies of a row travel: by its name, or by what an endpoint is stored as, of which two may travel alike.
+fn transport(columns: &Columns<'_>) -> Result<Option<TransportKind>, Corrupt> {
+    Ok(match columns.get::<Option<String>>("transport")?.as_deref() {
+        None => None,
+        Some("process-message") => Some(TransportKind::Https),
+        Some("gp-routing") => Some(TransportKind::Mesh),
+        Some(_) => Some(columns.parsed("transport")?),
+    })
+}
+
 /// Adds a row of `what`, `state`, `transport`, `n` and `oldest` to the figures.
 pub(crate) fn add_figure(figures: &mut Figures, columns: &Columns<'_>) -> Result<(), Corrupt> {
     let count = columns.count("n")?;
@@ -85,14 +95,19 @@ pub(crate) fn add_figure(figures: &mut Figures, columns: &Columns<'_>) -> Result
         }
         // Nothing that failed, of one transport.
         _ if count == 0 => {}
-        // A copy whose endpoint is damaged waits for a person, and the log names it.
-        _ if columns.get::<Option<String>>("transport")?.is_none() => {}
-        _ => figures.deliveries.push(DeliveryFigure {
-            state: columns.parsed("state")?,
-            transport: columns.parsed("transport")?,
-            count,
-            oldest: columns.moment("oldest")?,
-        }),
+        _ => {
+            // A copy whose endpoint is damaged waits for a person, and the log names it.
+            let Some(transport) = transport(columns)? else { return Ok(()) };
+            let state = columns.parsed("state")?;
+            let oldest = columns.moment("oldest")?;
+            match figures.deliveries.iter_mut().find(|known| (known.state, known.transport) == (state, transport)) {
+                Some(known) => {
+                    known.count += count;
+                    known.oldest = oldest.min(known.oldest);
+                }
+                None => figures.deliveries.push(DeliveryFigure { state, transport, count, oldest }),
+            }
+        }
     }
     Ok(())
 }
