@@ -1,15 +1,22 @@
 //! Reports that come by MESH: which copy they are about, what they say, and what cannot be collected.
 
+use std::time::Duration;
+
 use onward_core::audit::Agent;
 use onward_core::cause::Cause;
-use onward_core::state::DeliveryState;
+use onward_core::client::{NhsNumberPolicy, Role};
+use onward_core::directory::Endpoint;
+use onward_core::state::{DeliveryState, RecipientKind};
 use onward_core::store::alerts::{AlertKind, Concern};
-use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, DeliveryQuery, Resend};
-use onward_core::transport::{MeshMessage, SendError, Sent};
-use onward_core::{Clock as _, SystemClock};
+use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, DeliveryQuery, DeliveryRecord, Resend};
+use onward_core::transport::{Mailbox as _, MeshMessage, Outbound, SendError, Sent, Transport as _};
+use onward_core::{Clock as _, DeliveryId, SystemClock};
 use onward_gateway::holds::Decider;
 use onward_gateway::operate::Resent;
+use onward_server::demo::mesh_stand_in::Listing;
+use onward_tests::mesh::Mesh;
 use onward_tests::message::{self, fresh};
+use onward_tests::world::{GATEWAY_MAILBOX, PRACTICE_MAILBOX, World};
 
 use crate::answers::bench::{Bench, HOSPITAL, PRACTICE, correlation, data, report};
 
@@ -227,4 +234,107 @@ async fn a_message_that_comes_again_is_answered_again_and_a_loop_is_no_storm() {
     assert!(bench.audited("the sender sent its message again").await);
     let copies = bench.gateway.store().deliveries(DeliveryQuery { limit: 200, ..DeliveryQuery::default() }).await;
     assert_eq!(copies.expect("readable").len(), 5, "nobody gets a second copy");
+}
+
+/// The gateway, and MESH as its specification has it.
+struct Exchange {
+    mesh: Mesh,
+    world: World,
+}
+
+/// Copies go to the practice, and our answers to the hospital, in parts of 16 kB, as the world's gateway is set.
+const PART: usize = 16_384;
+const HOSPITAL_MAILBOX: &str = "X26ABC1";
+
+impl Exchange {
+    async fn start() -> Self {
+        let listing = |workflow: &str| Listing {
+            ods: "Y99001".to_owned(),
+            workflow: workflow.to_owned(),
+            mailbox: PRACTICE_MAILBOX.to_owned(),
+        };
+        let mesh = Mesh::start(vec![listing("GPCONNECT_SEND_DOCUMENT"), listing("TOC_FHIR_IP_DISCH")]).await;
+        let world = World::start_with_mesh_at(&mesh.url()).await;
+        world.client_with("northmoor-epr", "R9Z", Role::Sender, NhsNumberPolicy::Refuse, Some(HOSPITAL_MAILBOX)).await;
+        Self { mesh, world }
+    }
+
+    /// The hospital sends a discharge by MESH, in parts of so many bytes; gives its MESH identifier.
+    async fn sends(&self, body: &str, part: usize) -> String {
+        let outbound = Outbound {
+            delivery: DeliveryId::random(),
+            attempt: 1,
+            recipient: "Y99900".parse().expect("a code"),
+            kind: RecipientKind::CareHome,
+            endpoint: Endpoint::Mesh { mailbox: GATEWAY_MAILBOX.parse().expect("a mailbox"), workflow: None },
+            media_type: "application/fhir+xml".to_owned(),
+            body: body.as_bytes().to_vec().into(),
+            workflow: Some("TOC_FHIR_IP_DISCH".parse().expect("a workflow")),
+            replay: false,
+            addressee: None,
+        };
+        match self.mesh.mailbox(HOSPITAL_MAILBOX, part).send(&outbound).await {
+            Ok(Sent::HandedOver { reference: Some(id) }) => id,
+            other => panic!("it is taken: {other:?}"),
+        }
+    }
+
+    /// The practice's copy, when it is in this state.
+    async fn copy(&self, state: DeliveryState) -> DeliveryRecord {
+        loop {
+            let query = DeliveryQuery { limit: 200, ..DeliveryQuery::default() };
+            let copies = self.world.gateway().store().deliveries(query).await.expect("readable").rows;
+            let found = copies.into_iter().find(|copy| copy.kind == RecipientKind::CoveringPractice);
+            if let Some(copy) = found.filter(|copy| copy.state == state) {
+                return copy;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_larger_than_a_part_comes_and_leaves_in_parts_and_arrives_whole() {
+    let exchange = Exchange::start().await;
+    let body = fresh(message::EDISCHARGE_ITK3);
+    let id = exchange.sends(&body, 5_000).await;
+    assert_eq!(exchange.mesh.parts_of(&id), Some(body.len().div_ceil(5_000)), "it came in parts");
+    let copy = exchange.copy(DeliveryState::Sent).await;
+    let store = exchange.world.gateway().store();
+    let original = store.original(copy.transfer).await.expect("readable").expect("kept");
+    assert!(original.body == body.as_bytes(), "it was put together as it was");
+    let reference = copy.reference.as_deref().expect("MESH gave one");
+    let rendition = store.rendition(copy.id).await.expect("readable").expect("kept");
+    let parts = rendition.body.len().div_ceil(PART);
+    assert!(parts > 1, "the copy is larger than a part");
+    assert_eq!(exchange.mesh.parts_of(reference), Some(parts));
+    let practice = exchange.mesh.mailbox(PRACTICE_MAILBOX, PART);
+    assert_eq!(practice.list().await, Ok(vec![reference.to_owned()]));
+    let arrived = practice.fetch(reference).await.expect("fetched");
+    assert!(arrived.body == rendition.body, "the practice has what was made for it");
+    assert_eq!(arrived.local_id, Some(copy.id.to_string()));
+    practice.acknowledge(reference).await.expect("acknowledged");
+    assert_eq!(practice.list().await, Ok(vec![]));
+    // What MESH lists of the practice.
+    let found = async |workflow: &str| {
+        let ods = "Y99001".parse().expect("a code");
+        let found = practice.lookup(&ods, &workflow.parse().expect("a workflow")).await.expect("an answer");
+        found.into_iter().map(|found| found.mailbox_id.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(found("TOC_FHIR_IP_DISCH").await, [PRACTICE_MAILBOX]);
+    assert!(found("TOC_FHIR_OP_ATTEN").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_mesh_makes_fails_the_copy_that_it_names_and_leaves_our_mailbox() {
+    let exchange = Exchange::start().await;
+    exchange.sends(&fresh(message::EDISCHARGE_ITK3), 1_000_000).await;
+    let sent = exchange.copy(DeliveryState::Sent).await;
+    exchange.mesh.undelivered(sent.reference.as_deref().expect("MESH gave one"));
+    let failed = exchange.copy(DeliveryState::Failed).await;
+    assert_eq!((failed.id, failed.code.as_deref()), (sent.id, Some("14")));
+    let own = exchange.mesh.mailbox(GATEWAY_MAILBOX, PART);
+    while own.list().await != Ok(vec![]) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

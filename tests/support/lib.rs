@@ -9,6 +9,7 @@ pub mod collector;
 pub mod identity_provider;
 pub mod leaks;
 pub mod lossy_network;
+pub mod mesh;
 pub mod mesh_sandbox;
 pub mod message;
 pub mod message_server;

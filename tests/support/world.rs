@@ -284,6 +284,14 @@ required_claims = {{ id_assurance_level = ["3"] }}
     /// # Panics
     /// When it cannot be made.
     pub async fn start_with_mesh(sandbox: &Sandbox) -> Self {
+        Self::start_with_mesh_at(&sandbox.url()).await
+    }
+
+    /// The same with MESH at this address.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub async fn start_with_mesh_at(url: &str) -> Self {
         let inbox = "name = \"Beck Lane Surgery\"\nendpoint = { transport = \"inbox\" }";
         assert!(DIRECTORY.contains(inbox), "the covering practice is in the directory");
         let mesh = format!(
@@ -296,7 +304,7 @@ hosts = [{{ host = "127.0.0.1", internal = true }}]
 
 [mesh]
 enabled = true
-base_url = "{}"
+base_url = "{url}"
 mailbox = "{GATEWAY_MAILBOX}"
 password_file = "mesh-password"
 shared_key_file = "mesh-shared-key"
@@ -304,8 +312,7 @@ poll_seconds = 1
 compress = true
 chunk_bytes = 16384
 allow_plain_loopback = true
-"#,
-            sandbox.url()
+"#
         );
         let secrets = [("mesh-password", mesh_sandbox::PASSWORD), ("mesh-shared-key", mesh_sandbox::SHARED_KEY)];
         Self::start_with("", &sections, &secrets, &DIRECTORY.replace(inbox, &mesh)).await

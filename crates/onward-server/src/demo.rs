@@ -6,7 +6,7 @@
 //! own, and to call something delivered that its recipient has not got and acknowledged.
 
 mod certificates;
-mod mesh_stand_in;
+pub mod mesh_stand_in;
 mod messages;
 mod narrator;
 mod neighbourhood;

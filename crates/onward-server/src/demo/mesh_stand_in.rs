@@ -1,10 +1,13 @@
 //! A stand-in for the MESH server, so that the neighbourhood needs no network: mailboxes over the published HTTP API
 //! (`mesh-api.yaml` 2.0.0), strict about tokens, headers and addressees.
 //!
-//! It is not MESH: messages live in memory, travel whole (no chunks), never expire and make no reports; there is no
-//! endpoint look-up, and a workflow is not checked against what a mailbox may do. It refuses every request without a
-//! fresh token of the mailbox in its path, messages to mailboxes that it does not have, and another's messages.
+//! It is not MESH: messages live in memory, it knows no patients (what is to find its practice by one is reported as EPL-153), and
+//! messages are not tracked by local identifier. It refuses every request without a
+//! fresh token of the mailbox in its path, messages to mailboxes that it does not have or by workflows that those do not take, parts that do not
+//! fit together, and another's messages. What nobody collects within five days is reported to its sender.
 
+mod kept;
+mod lookup;
 mod token;
 
 use std::collections::{BTreeMap, HashMap};
@@ -13,62 +16,91 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use onward_connect::secret::Secret;
-use onward_core::{Clock, Timestamp};
+use onward_core::Clock;
 use serde_json::{Value, json};
 
+use kept::{CARRIED, Kept};
+pub use lookup::Listing;
 use token::Seen;
 
 /// MESH takes 100 MB in one request.
 const BODY_BYTES_MAX: usize = 100_000_000;
 /// Identifiers in one listing.
 const LIST_MAX: usize = 500;
-/// Headers that travel with a message, with their greatest length.
-const CARRIED: [(&str, usize); 5] = [
-    ("mex-workflowid", 300),
-    ("mex-subject", 500),
-    ("mex-localid", 300),
-    ("mex-filename", 300),
-    ("mex-content-checksum", 100),
-];
+/// Parts of one message.
+const PARTS_MAX: usize = 1000;
+/// What MESH says of a person whom it does not find.
+const UNKNOWN_PERSON: [&str; 2] = ["EPL-153", "NHS Number not found"];
+/// So begins an address by which MESH finds the practice of a person.
+const BY_PERSON: &str = "GPPROVIDER_";
 
 /// The mailboxes and what lies in them.
-pub(super) struct Exchange {
+pub struct Exchange {
     passwords: BTreeMap<String, Secret>,
     shared_key: Secret,
     clock: Arc<dyn Clock>,
     seen: Seen,
     messages: Mutex<Vec<Kept>>,
-}
-
-/// One message, from sending on.
-struct Kept {
-    id: String,
-    from: String,
-    to: String,
-    carried: Vec<(&'static str, HeaderValue)>,
-    content: Vec<(HeaderName, HeaderValue)>,
-    body: Bytes,
-    sent: Timestamp,
-    acknowledged: Option<Timestamp>,
-}
-
-impl Kept {
-    fn text(&self, name: &str) -> &str {
-        let value = self.carried.iter().find(|(carried, _)| *carried == name).map(|(_, value)| value);
-        value.and_then(|value| value.to_str().ok()).unwrap_or_default()
-    }
+    listings: Vec<Listing>,
 }
 
 impl Exchange {
     /// An exchange with these mailboxes (identifier and password) and this shared key of its environment.
     #[must_use]
-    pub(super) fn new(passwords: BTreeMap<String, Secret>, shared_key: Secret, clock: Arc<dyn Clock>) -> Self {
-        Self { passwords, shared_key, clock, seen: Seen::default(), messages: Mutex::new(Vec::new()) }
+    pub fn new(passwords: BTreeMap<String, Secret>, shared_key: Secret, clock: Arc<dyn Clock>) -> Self {
+        let (seen, messages) = (Seen::default(), Mutex::default());
+        Self { passwords, shared_key, clock, seen, messages, listings: Vec::new() }
+    }
+
+    /// The same with what its mailboxes take. One of which nothing is listed takes every workflow.
+    #[must_use]
+    pub fn with_listings(self, listings: Vec<Listing>) -> Self {
+        Self { listings, ..self }
+    }
+
+    /// In how many parts a message travels; `None` where there is no such message.
+    #[must_use]
+    pub fn parts_of(&self, id: &str) -> Option<usize> {
+        self.messages().iter().find(|kept| kept.id == id).map(Kept::total)
+    }
+
+    /// Reports to its sender that nobody collected a message; whether that was there to be collected.
+    pub fn undelivered(&self, id: &str) -> bool {
+        let mut messages = self.messages();
+        let found = messages.iter().position(|kept| kept.id == id && kept.waits_in(&kept.to));
+        found.map(|at| self.fail(&mut messages, at, Kept::uncollected())).is_some()
+    }
+
+    fn fail(&self, messages: &mut Vec<Kept>, at: usize, why: [&str; 2]) {
+        let now = self.clock.now();
+        messages[at].fail();
+        let report = Kept::report(self.identifier(), &messages[at], now, why);
+        messages.push(report);
+    }
+
+    fn identifier(&self) -> String {
+        let unique = uuid::Uuid::new_v4().simple().to_string().to_ascii_uppercase();
+        format!("{}_{unique}", self.clock.now().strftime("%Y%m%d%H%M%S"))
+    }
+
+    /// The messages, when those are reported that nobody has collected in their time.
+    fn current(&self) -> MutexGuard<'_, Vec<Kept>> {
+        let (mut messages, now) = (self.messages(), self.clock.now());
+        while let Some(at) = messages.iter().position(|kept| kept.lapses(now)) {
+            self.fail(&mut messages, at, Kept::uncollected());
+        }
+        messages
+    }
+
+    /// The mailbox does not take what goes by this workflow.
+    fn declines(&self, mailbox: &str, workflow: &str) -> bool {
+        let mut takes = self.listings.iter().filter(|listing| listing.mailbox.eq_ignore_ascii_case(mailbox)).peekable();
+        takes.peek().is_some() && !takes.any(|listing| listing.workflow == workflow)
     }
 
     fn messages(&self) -> MutexGuard<'_, Vec<Kept>> {
@@ -88,16 +120,20 @@ impl Exchange {
 }
 
 /// The API under `/messageexchange`.
-pub(super) fn router(exchange: Arc<Exchange>) -> Router {
+pub fn router(exchange: Arc<Exchange>) -> Router {
     Router::new()
         .route("/messageexchange/{mailbox}", post(handshake))
         .route("/messageexchange/{mailbox}/inbox", get(list))
         .route("/messageexchange/{mailbox}/count", get(count))
         .route("/messageexchange/{mailbox}/inbox/{id}", get(fetch))
+        .route("/messageexchange/{mailbox}/inbox/{id}/{number}", get(fetch_part))
         .route("/messageexchange/{mailbox}/inbox/{id}/status/acknowledged", put(acknowledge))
         .route("/messageexchange/{mailbox}/outbox", post(send))
+        .route("/messageexchange/{mailbox}/outbox/{id}/{number}", post(send_part))
         .route("/messageexchange/{mailbox}/outbox/tracking", get(tracking))
         .layer(middleware::from_fn_with_state(Arc::clone(&exchange), authenticate))
+        .route("/messageexchange/endpointlookup/{ods}/{workflow}", get(lookup::endpoint))
+        .route("/messageexchange/workflowsearch/{workflow}", get(lookup::workflow))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(exchange)
 }
@@ -136,11 +172,11 @@ async fn list(
         Some(_) => return invalid("max_results", "must be a number from 1 to 500"),
     };
     let (workflow, after) = (query.get("workflow_filter"), query.get("continue_from"));
-    let messages = exchange.messages();
+    let messages = exchange.current();
     let waiting: Vec<&str> = messages
         .iter()
         .skip(after.map_or(0, |after| messages.iter().position(|kept| kept.id == *after).map_or(0, |at| at + 1)))
-        .filter(|kept| kept.to.eq_ignore_ascii_case(&mailbox) && kept.acknowledged.is_none())
+        .filter(|kept| kept.waits_in(&mailbox))
         .filter(|kept| workflow.is_none_or(|workflow| kept.text("mex-workflowid") == workflow))
         .map(|kept| kept.id.as_str())
         .collect();
@@ -154,42 +190,30 @@ async fn list(
 }
 
 async fn count(State(exchange): State<Arc<Exchange>>, Path(mailbox): Path<String>) -> Response {
-    let messages = exchange.messages();
-    let waits = |kept: &&Kept| kept.to.eq_ignore_ascii_case(&mailbox) && kept.acknowledged.is_none();
-    axum::Json(json!({ "count": messages.iter().filter(waits).count() })).into_response()
+    let messages = exchange.current();
+    axum::Json(json!({ "count": messages.iter().filter(|kept| kept.waits_in(&mailbox)).count() })).into_response()
 }
 
 async fn fetch(State(exchange): State<Arc<Exchange>>, Path((mailbox, id)): Path<(String, String)>) -> Response {
-    let messages = exchange.messages();
-    let kept = match addressed(&messages, &mailbox, &id) {
-        Ok(at) => &messages[at],
-        Err(status) => return status.into_response(),
-    };
-    if kept.acknowledged.is_some() {
-        return StatusCode::GONE.into_response();
+    part_of(&exchange, &mailbox, &id, 1)
+}
+
+async fn fetch_part(
+    State(exchange): State<Arc<Exchange>>,
+    Path((mailbox, id, number)): Path<(String, String, String)>,
+) -> Response {
+    match number.parse() {
+        Ok(number) => part_of(&exchange, &mailbox, &id, number),
+        Err(_) => invalid("chunk_number", "must be a number"),
     }
-    let mut response = kept.body.clone().into_response();
-    let headers = response.headers_mut();
-    headers.remove(header::CONTENT_TYPE);
-    for (name, value) in &kept.carried {
-        headers.insert(*name, value.clone());
+}
+
+fn part_of(exchange: &Exchange, mailbox: &str, id: &str, number: usize) -> Response {
+    let messages = exchange.current();
+    match addressed(&messages, mailbox, id) {
+        Ok(at) => messages[at].part(number),
+        Err(status) => status.into_response(),
     }
-    headers.extend(kept.content.iter().cloned());
-    for (name, value) in [
-        ("mex-messageid", kept.id.as_str()),
-        ("mex-from", &kept.from),
-        ("mex-to", &kept.to),
-        ("mex-messagetype", "DATA"),
-        ("mex-statuscode", "00"),
-        ("mex-statusevent", "TRANSFER"),
-        ("mex-statussuccess", "SUCCESS"),
-        ("mex-statustimestamp", &kept.sent.strftime("%Y%m%d%H%M%S").to_string()),
-    ] {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(HeaderName::from_static(name), value);
-        }
-    }
-    response
 }
 
 async fn acknowledge(State(exchange): State<Arc<Exchange>>, Path((mailbox, id)): Path<(String, String)>) -> Response {
@@ -197,10 +221,7 @@ async fn acknowledge(State(exchange): State<Arc<Exchange>>, Path((mailbox, id)):
     let mut messages = exchange.messages();
     match addressed(&messages, &mailbox, &id) {
         Ok(at) => {
-            let kept = &mut messages[at];
-            kept.acknowledged.get_or_insert(now);
-            // The sender still tracks it; what it said is the recipient's alone from now on.
-            kept.body = Bytes::new();
+            messages[at].acknowledge(now);
             axum::Json(json!({ "messageId": id })).into_response()
         }
         Err(status) => status.into_response(),
@@ -209,7 +230,7 @@ async fn acknowledge(State(exchange): State<Arc<Exchange>>, Path((mailbox, id)):
 
 /// Where the message of this mailbox lies; 403 for another's, as the NHS sandbox answers.
 fn addressed(messages: &[Kept], mailbox: &str, id: &str) -> Result<usize, StatusCode> {
-    let at = messages.iter().position(|kept| kept.id == id).ok_or(StatusCode::NOT_FOUND)?;
+    let at = messages.iter().position(|kept| kept.id == id && kept.is_whole()).ok_or(StatusCode::NOT_FOUND)?;
     if messages[at].to.eq_ignore_ascii_case(mailbox) { Ok(at) } else { Err(StatusCode::FORBIDDEN) }
 }
 
@@ -232,36 +253,83 @@ async fn send(
     let Some(to) = said("mex-to").filter(|to| to.len() <= 100).map(str::to_ascii_uppercase) else {
         return refused("08", "Mex-To is missing or too long");
     };
-    if said("mex-workflowid").is_none() {
-        return refused("06", "Mex-WorkflowID is missing");
-    }
+    let Some(workflow) = said("mex-workflowid") else { return refused("06", "Mex-WorkflowID is missing") };
     if said("mex-messagetype").is_some_and(|kind| kind != "DATA") {
         return refused("11", "Mex-MessageType must be DATA");
     }
-    if said("mex-chunk-range").is_some_and(|range| range != "1:1") {
-        return refused("06", "this stand-in takes whole messages only");
-    }
-    if said("content-encoding").is_some_and(|encoding| !encoding.eq_ignore_ascii_case("gzip")) {
-        return mesh_error(&headers, StatusCode::UNPROCESSABLE_ENTITY, "06", "gzip is the only Content-Encoding");
+    let Some((1, total)) =
+        said("mex-chunk-range").map_or(Some((1, 1)), kept::range).filter(|(_, total)| *total <= PARTS_MAX)
+    else {
+        return refused("06", "Mex-Chunk-Range of a first part is 1:n");
+    };
+    if has_other_encoding(&headers) {
+        return unsupported_encoding(&headers);
     }
     if body.is_empty() {
         return refused("02", "the message has no data");
     }
-    if !exchange.passwords.contains_key(&to) {
+    let by_person = to.starts_with(BY_PERSON);
+    if !by_person && !exchange.passwords.contains_key(&to) {
         return refused("12", "the to-address is not registered");
     }
-    let now = exchange.clock.now();
-    let unique = uuid::Uuid::new_v4().simple().to_string().to_ascii_uppercase();
-    let id = format!("{}_{unique}", now.strftime("%Y%m%d%H%M%S"));
-    let carried = CARRIED.iter().filter_map(|(name, _)| Some((*name, headers.get(*name)?.clone()))).collect();
-    let content = [header::CONTENT_TYPE, header::CONTENT_ENCODING]
-        .into_iter()
-        .filter_map(|name| headers.get(&name).cloned().map(|value| (name, value)))
-        .collect();
-    let from = mailbox.to_ascii_uppercase();
-    exchange.messages().push(Kept { id: id.clone(), from, to, carried, content, body, sent: now, acknowledged: None });
+    if exchange.declines(&to, workflow) {
+        return refused("17", "the workflow is not registered for the mailbox");
+    }
+    let id = exchange.identifier();
+    let mut kept = Kept::first([id.clone(), mailbox.to_ascii_uppercase(), to], exchange.clock.now(), &headers, total);
+    kept.put(1, &headers, body);
+    let mut messages = exchange.messages();
+    messages.push(kept);
+    if by_person && total == 1 {
+        let at = messages.len() - 1;
+        exchange.fail(&mut messages, at, UNKNOWN_PERSON);
+    }
+    drop(messages);
     let answer = if second_version(&headers) { json!({ "message_id": id }) } else { json!({ "messageID": id }) };
     (StatusCode::ACCEPTED, axum::Json(answer)).into_response()
+}
+
+/// A further part. MESH has the message when all are there, and takes none from then on.
+async fn send_part(
+    State(exchange): State<Arc<Exchange>>,
+    Path((mailbox, id, number)): Path<(String, String, String)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let refused = |code: &str, text: &str| mesh_error(&headers, StatusCode::EXPECTATION_FAILED, code, text);
+    let Ok(number) = number.parse::<usize>() else { return invalid("chunk_number", "must be a number") };
+    let mut messages = exchange.messages();
+    let found = messages.iter().position(|kept| kept.id == id && kept.from.eq_ignore_ascii_case(&mailbox));
+    let Some(at) = found else { return StatusCode::NOT_FOUND.into_response() };
+    let kept = &mut messages[at];
+    if kept.is_whole() {
+        return StatusCode::LOCKED.into_response();
+    }
+    let range = headers.get("mex-chunk-range").and_then(|value| value.to_str().ok()).and_then(kept::range);
+    if range != Some((number, kept.total())) || number < 2 {
+        return refused("06", "Mex-Chunk-Range is not that of this part");
+    }
+    if has_other_encoding(&headers) {
+        return unsupported_encoding(&headers);
+    }
+    if body.is_empty() {
+        return refused("02", "the part has no data");
+    }
+    kept.put(number, &headers, body);
+    if kept.is_whole() && kept.to.starts_with(BY_PERSON) {
+        exchange.fail(&mut messages, at, UNKNOWN_PERSON);
+    }
+    let answer = if second_version(&headers) { json!({ "message_id": id }) } else { json!({ "messageID": id }) };
+    (StatusCode::ACCEPTED, axum::Json(answer)).into_response()
+}
+
+fn has_other_encoding(headers: &HeaderMap) -> bool {
+    let encoding = headers.get(header::CONTENT_ENCODING).filter(|value| !value.is_empty());
+    encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"gzip"))
+}
+
+fn unsupported_encoding(headers: &HeaderMap) -> Response {
+    mesh_error(headers, StatusCode::UNPROCESSABLE_ENTITY, "06", "gzip is the only Content-Encoding")
 }
 
 async fn tracking(
@@ -271,22 +339,26 @@ async fn tracking(
     headers: HeaderMap,
 ) -> Response {
     let Some(id) = query.get("messageID") else { return invalid("messageID", "field required") };
-    let messages = exchange.messages();
+    let messages = exchange.current();
     let kept = messages.iter().find(|kept| kept.id == *id && kept.from.eq_ignore_ascii_case(&mailbox));
     let Some(kept) = kept else { return StatusCode::NOT_FOUND.into_response() };
-    let status = if kept.acknowledged.is_some() { "acknowledged" } else { "accepted" };
+    let (status, success) = match (kept.acknowledged, kept.has_failed()) {
+        (Some(_), _) => ("acknowledged", true),
+        (None, true) => ("error", false),
+        (None, false) => (if kept.is_whole() { "accepted" } else { "uploading" }, true),
+    };
     let (local_id, workflow) = (kept.text("mex-localid"), kept.text("mex-workflowid"));
     let answer = if second_version(&headers) {
         json!({
             "message_id": id, "local_id": local_id, "workflow_id": workflow, "recipient": kept.to,
             "filename": kept.text("mex-filename"), "upload_timestamp": kept.sent, "status": status,
-            "status_success": true, "status_code": "00",
+            "status_success": success, "status_code": if success { "00" } else { "14" },
             "status_timestamp": kept.acknowledged.unwrap_or(kept.sent),
         })
     } else {
         json!({
             "messageId": id, "dtsId": id, "localId": local_id, "workflowId": workflow, "recipient": kept.to,
-            "fileSize": kept.body.len(), "status": status, "statusSuccess": "SUCCESS",
+            "fileSize": kept.bytes(), "status": status, "statusSuccess": if success { "SUCCESS" } else { "ERROR" },
         })
     };
     axum::Json(answer).into_response()

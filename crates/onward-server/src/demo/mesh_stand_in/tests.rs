@@ -1,5 +1,6 @@
 use aws_lc_rs::hmac;
 use axum::body::Body;
+use axum::http::HeaderValue;
 use onward_connect::egress::EgressHost;
 use onward_connect::http::{HttpClient, HttpConfig};
 use onward_connect::mesh::{MeshClient, MeshConfig};
@@ -75,7 +76,9 @@ async fn no_route_answers_without_a_fresh_token_of_its_mailbox() {
             ("GET", "/count"),
             ("GET", &format!("/inbox/{id}")),
             ("PUT", &format!("/inbox/{id}/status/acknowledged")),
+            ("GET", &format!("/inbox/{id}/1")),
             ("POST", "/outbox"),
+            ("POST", &format!("/outbox/{id}/2")),
             ("GET", &format!("/outbox/tracking?messageID={id}")),
         ] {
             let path = format!("/messageexchange/ONWOT001{path}");
@@ -92,11 +95,13 @@ async fn what_cannot_be_sent_says_why() {
     let long = "x".repeat(301);
     for (headers, body, status, code) in [
         (&[("mex-to", "Y99009OT9")][..], "<a/>", 417, "12"),
-        (&[("mex-to", "GPPROVIDER_9990000018_19400203_Example")], "<a/>", 417, "12"),
         (&[("mex-to", "")], "<a/>", 417, "08"),
         (&[("mex-from", "Y99001OT1")], "<a/>", 417, "07"),
         (&[("mex-workflowid", "")], "<a/>", 417, "06"),
-        (&[("mex-chunk-range", "1:2")], "<a/>", 417, "06"),
+        (&[("mex-chunk-range", "2:2")], "<a/>", 417, "06"),
+        (&[("mex-chunk-range", "1:0")], "<a/>", 417, "06"),
+        (&[("mex-chunk-range", "1:1001")], "<a/>", 417, "06"),
+        (&[("mex-chunk-range", "whole")], "<a/>", 417, "06"),
         (&[("mex-messagetype", "REPORT")], "<a/>", 417, "11"),
         (&[], "", 417, "02"),
         (&[("content-encoding", "br")], "<a/>", 422, "06"),
@@ -162,6 +167,141 @@ async fn a_long_inbox_comes_in_pages() {
     assert_eq!(ids, all, "every message once, oldest first");
     let (_, page) = ask(&exchange, "GET", "/messageexchange/ONWOT001/inbox?workflow_filter=OTHER", &[], "").await;
     assert_eq!(page["messages"], json!([all[5]]));
+}
+
+/// What a mailbox of the recipient gets for this path.
+async fn as_recipient(exchange: &Arc<Exchange>, method: &str, path: &str) -> Response {
+    let path = format!("/messageexchange/Y99001OT1{path}");
+    let request = Request::builder().method(method).uri(path).header("authorization", token("Y99001OT1", "two"));
+    router(Arc::clone(exchange)).oneshot(request.body(Body::empty()).expect("a request")).await.expect("an answer")
+}
+
+#[tokio::test]
+async fn a_message_in_parts_is_there_when_all_are_and_each_comes_as_it_was_sent() {
+    let exchange = exchange();
+    let (status, sent) = ask(&exchange, "POST", OUTBOX, &[("mex-chunk-range", "1:3")], "one").await;
+    assert_eq!(status, StatusCode::ACCEPTED);
+    let id = sent["messageID"].as_str().expect("an identifier").to_owned();
+    let part = async |number: &str, range: &str, body: &'static str| {
+        ask(&exchange, "POST", &format!("{OUTBOX}/{id}/{number}"), &[("mex-chunk-range", range)], body).await.0.as_u16()
+    };
+    for (number, range, body, status) in [
+        ("2", "3:3", "two", 417),
+        ("2", "2:4", "two", 417),
+        ("2", "", "two", 417),
+        ("4", "4:3", "four", 417),
+        ("1", "1:3", "one", 417),
+        ("2", "2:3", "", 417),
+        ("x", "2:3", "two", 400),
+        ("2", "2:3", "two", 202),
+        ("2", "2:3", "two again", 202),
+    ] {
+        assert_eq!(part(number, range, body).await, status, "{number} of {range}");
+    }
+    let other = format!("{OUTBOX}/NONE/2");
+    assert_eq!(ask(&exchange, "POST", &other, &[("mex-chunk-range", "2:2")], "two").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(as_recipient(&exchange, "GET", &format!("/inbox/{id}")).await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(part("3", "3:3", "three").await, 202);
+    assert_eq!(part("3", "3:3", "three").await, 423, "it is whole");
+    let parts = [("", 206, "1:3", "one"), ("/2", 206, "2:3", "two again"), ("/3", 200, "3:3", "three")];
+    for (beneath, status, range, body) in parts {
+        let got = as_recipient(&exchange, "GET", &format!("/inbox/{id}{beneath}")).await;
+        assert_eq!(
+            (got.status().as_u16(), &got.headers()["mex-chunk-range"]),
+            (status, &HeaderValue::from_static(range))
+        );
+        let bytes = axum::body::to_bytes(got.into_body(), 100).await.expect("a body");
+        assert_eq!(bytes, body);
+    }
+    assert_eq!(as_recipient(&exchange, "GET", &format!("/inbox/{id}/4")).await.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn what_nobody_got_is_reported_to_its_sender() {
+    let exchange = exchange();
+    let (_, sent) = ask(&exchange, "POST", OUTBOX, &[], "<a/>").await;
+    let id = sent["messageID"].as_str().expect("an identifier");
+    assert!(exchange.undelivered(id) && !exchange.undelivered(id));
+    assert_eq!(as_recipient(&exchange, "GET", &format!("/inbox/{id}")).await.status(), StatusCode::GONE);
+    // The person is nobody whom it knows.
+    let by_person = ("mex-to", "GPPROVIDER_9990000018_19400203_Example");
+    assert_eq!(ask(&exchange, "POST", OUTBOX, &[by_person], "<a/>").await.0, StatusCode::ACCEPTED);
+    let (_, list) = ask(&exchange, "GET", "/messageexchange/ONWOT001/inbox", &[], "").await;
+    let reports = list["messages"].as_array().expect("a list");
+    assert_eq!(reports.len(), 2);
+    for (report, code) in reports.iter().zip(["14", "EPL-153"]) {
+        let path = format!("/messageexchange/ONWOT001/inbox/{}", report.as_str().expect("an identifier"));
+        let request = Request::builder().uri(path).header("authorization", token("ONWOT001", "one"));
+        let request = request.body(Body::empty()).expect("a request");
+        let got = router(Arc::clone(&exchange)).oneshot(request).await.expect("an answer");
+        assert_eq!(got.status(), StatusCode::OK);
+        let told = |name: &str| got.headers().get(name).map(|value| value.to_str().expect("text").to_owned());
+        assert_eq!(told("mex-messagetype").as_deref(), Some("REPORT"));
+        assert_eq!(told("mex-statuscode").as_deref(), Some(code));
+        assert_eq!(told("mex-statussuccess").as_deref(), Some("ERROR"));
+        assert_eq!(told("mex-localid").as_deref(), Some("ours-1"));
+        assert_eq!(told("mex-linkedmsgid").as_deref() == Some(id), code == "14");
+        let bytes = axum::body::to_bytes(got.into_body(), 100).await.expect("a body");
+        assert!(bytes.is_empty());
+    }
+}
+
+struct Turned(Mutex<jiff::Timestamp>);
+
+impl Clock for Turned {
+    fn now(&self) -> jiff::Timestamp {
+        *self.0.lock().expect("whole")
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_collects_in_five_days_is_gone_and_reported() {
+    let secret = |text: &str| Secret::new(text.to_owned());
+    let passwords = [("ONWOT001".to_owned(), secret("one")), ("Y99001OT1".to_owned(), secret("two"))];
+    let clock = Arc::new(Turned(Mutex::new(SystemClock.now())));
+    let as_clock: Arc<dyn Clock> = Arc::<Turned>::clone(&clock);
+    let exchange = Arc::new(Exchange::new(passwords.into(), secret(KEY), as_clock));
+    ask(&exchange, "POST", OUTBOX, &[], "<a/>").await;
+    let waiting = |mailbox: &str| exchange.current().iter().filter(|kept| kept.waits_in(mailbox)).count();
+    for (hours, here, there) in [(119, 1, 0), (120, 0, 1), (500, 0, 1)] {
+        *clock.0.lock().expect("whole") = SystemClock.now() + jiff::SignedDuration::from_hours(hours);
+        assert_eq!((waiting("Y99001OT1"), waiting("ONWOT001")), (here, there), "after {hours} hours");
+    }
+}
+
+#[tokio::test]
+async fn a_mailbox_is_found_by_what_it_takes_and_takes_nothing_else() {
+    let listing = |ods: &str, workflow: &str| Listing {
+        ods: ods.to_owned(),
+        workflow: workflow.to_owned(),
+        mailbox: "Y99001OT1".to_owned(),
+    };
+    let passwords = [
+        ("ONWOT001".to_owned(), Secret::new("one".to_owned())),
+        ("Y99001OT1".to_owned(), Secret::new("two".to_owned())),
+    ];
+    let exchange = Exchange::new(passwords.into(), Secret::new(KEY.to_owned()), Arc::new(SystemClock));
+    let exchange = Arc::new(exchange.with_listings(vec![listing("Y99001", "TOC_FHIR_IP_DISCH")]));
+    for (path, count) in [
+        ("endpointlookup/y99001/TOC_FHIR_IP_DISCH", 1),
+        ("endpointlookup/Y99001/OTHER", 0),
+        ("endpointlookup/Y99002/TOC_FHIR_IP_DISCH", 0),
+        ("workflowsearch/TOC_FHIR_IP_DISCH", 1),
+        ("workflowsearch/OTHER", 0),
+    ] {
+        let path = format!("/messageexchange/{path}");
+        let (status, first) = ask(&exchange, "GET", &path, &[], "").await;
+        let (_, second) = ask(&exchange, "GET", &path, &[("accept", "application/vnd.mesh.v2+json")], "").await;
+        let mailboxes = |body: &Value, name: &str| -> Vec<Value> {
+            body["results"].as_array().expect("a list").iter().map(|found| found[name].clone()).collect()
+        };
+        let expected = vec![json!("Y99001OT1"); count];
+        assert_eq!((status, mailboxes(&first, "address")), (StatusCode::OK, expected.clone()), "{path}");
+        assert_eq!(mailboxes(&second, "mailbox_id"), expected, "{path}");
+    }
+    assert_eq!(ask(&exchange, "POST", OUTBOX, &[], "<a/>").await.0, StatusCode::ACCEPTED);
+    let (status, refused) = ask(&exchange, "POST", OUTBOX, &[("mex-workflowid", "OTHER")], "<a/>").await;
+    assert_eq!((status.as_u16(), refused["errorCode"].as_str()), (417, Some("17")));
 }
 
 fn client(port: u16, mailbox: &str, password: &str) -> MeshClient {
