@@ -97,14 +97,23 @@ impl Gateway {
     /// What is told of a copy that was due and cannot be read. Nothing of it has left, and about whom it is may be what is damaged.
     fn parking(&self) -> Parking {
         let (journal, clock) = (self.journal.clone(), Arc::clone(&self.clock));
+        let (bare_journal, bare_clock) = (self.journal.clone(), Arc::clone(&self.clock));
+        let failed = |at, reason: &str| AuditEntry {
+            success: false,
+            ..AuditEntry::new(AuditWord::DeliveryFailed, at, Agent::gateway(), reason.to_owned())
+        };
         Parking::new(move |parked| {
             vec![journal.row(&AuditEntry {
-                success: false,
                 transfer: parked.transfer,
-                delivery: Some(parked.delivery),
+                delivery: parked.delivery,
                 recipient: parked.recipient.clone(),
-                ..AuditEntry::new(AuditWord::DeliveryFailed, clock.now(), Agent::gateway(), parked.reason.clone())
+                ..failed(clock.now(), &parked.reason)
             })]
+        })
+        // What is read of a damaged row may be what the first rule falls over.
+        .or(move |parked| {
+            let told = "a copy was unreadable in the store, and left to a person";
+            vec![bare_journal.row(&AuditEntry { delivery: parked.delivery, ..failed(bare_clock.now(), told) })]
         })
     }
 

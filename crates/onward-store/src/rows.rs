@@ -163,7 +163,7 @@ pub(crate) fn unreadable(place: &str) -> String {
 }
 
 /// What can be read of a copy that cannot, of a row with `transfer` and `recipient`.
-pub(crate) fn parked(columns: &Columns<'_>, delivery: DeliveryId, reason: &str) -> Parked {
+pub(crate) fn parked(columns: &Columns<'_>, delivery: Option<DeliveryId>, reason: &str) -> Parked {
     let (transfer, recipient) = (columns.parsed("transfer").ok(), columns.parsed("recipient").ok());
     Parked { delivery, transfer, recipient, reason: reason.to_owned() }
 }

@@ -61,6 +61,11 @@ pub enum KeyFault {
         "the key-encryption key `{0}` is not the one that wrapped the store's data keys: restore the right key file"
     )]
     Wrong(String),
+    /// What names the key that wrapped a data key is not what was written: another one of the ring unwraps it.
+    #[error(
+        "a data key of the store names another key-encryption key than the one that wrapped it: its row is damaged"
+    )]
+    Misnamed,
     /// The keys cannot be read.
     #[error("the key-encryption keys cannot be had: {0}")]
     Source(#[from] RingError),

@@ -135,15 +135,16 @@ pub struct Claim {
     pub only: Option<Endpoint>,
     /// What is audited of each lease, in the transaction that leases: before a byte can leave.
     pub intent: Intent,
-    /// What is audited of each due copy that cannot be read and is left to a person instead of being leased, in the same transaction.
+    /// What is audited of each due copy that cannot be read and is left to a person instead of being leased, in the same transaction. It tells
+    /// something of every one ([`Telling::or`]): none is left to a person without an entry.
     pub parking: Parking,
 }
 
 /// A due copy that cannot be read, as far as it can: never any of its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parked {
-    /// It.
-    pub delivery: DeliveryId,
+    /// It; none where its identifier is what cannot be read.
+    pub delivery: Option<DeliveryId>,
     /// Its transfer.
     pub transfer: Option<TransferId>,
     /// Its recipient.
@@ -160,12 +161,21 @@ pub type Parking = Telling<Parked>;
 type Rule<T> = dyn Fn(&T) -> Vec<AuditRow> + Send + Sync;
 
 /// The audit rows of what happens to a copy within a claim.
-pub struct Telling<T>(Arc<Rule<T>>);
+pub struct Telling<T> {
+    rule: Arc<Rule<T>>,
+    otherwise: Option<Arc<Rule<T>>>,
+}
 
 impl<T> Telling<T> {
     /// Rows by this rule.
     pub fn new(rule: impl Fn(&T) -> Vec<AuditRow> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(rule))
+        Self { rule: Arc::new(rule), otherwise: None }
+    }
+
+    /// Where the rule panics, rows by this one, which says less.
+    #[must_use]
+    pub fn or(self, otherwise: impl Fn(&T) -> Vec<AuditRow> + Send + Sync + 'static) -> Self {
+        Self { otherwise: Some(Arc::new(otherwise)), ..self }
     }
 
     /// For what sends nothing about a person.
@@ -174,17 +184,18 @@ impl<T> Telling<T> {
         Self::new(|_| Vec::new())
     }
 
-    /// The rows of this copy; `None` where the rule panics. It reads what is stored of one copy, and that must not end the claim of the
+    /// The rows of this copy; `None` where every rule panics. It reads what is stored of one copy, and that must not end the claim of the
     /// others, which would be claimed together with it again and again.
     #[must_use]
     pub fn rows(&self, copy: &T) -> Option<Vec<AuditRow>> {
-        catch_unwind(AssertUnwindSafe(|| (self.0)(copy))).ok()
+        let by = |rule: &Arc<Rule<T>>| catch_unwind(AssertUnwindSafe(|| rule(copy))).ok();
+        by(&self.rule).or_else(|| self.otherwise.as_ref().and_then(by))
     }
 }
 
 impl<T> Clone for Telling<T> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self { rule: Arc::clone(&self.rule), otherwise: self.otherwise.clone() }
     }
 }
 

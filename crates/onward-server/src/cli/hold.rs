@@ -196,7 +196,7 @@ async fn held(list: &List, terminal: &mut Terminal) -> Outcome {
 async fn failed(list: &List, terminal: &mut Terminal) -> Outcome {
     let (config, store) = list.config.existing_store().await?;
     let desk = Desk::new(&config)?;
-    let failed = all_failed(store.as_ref()).await?;
+    let failed = all_failed(store.as_ref(), PAGE).await?;
     let copies = failed.iter().map(|copy| copy.id).chain(copies_of(&failed.damaged)).collect();
     store.audit(desk.rows_listed("dead list", &Shown { copies, ..Shown::default() })).await?;
     if list.json {
@@ -248,19 +248,21 @@ fn unreadable(list: &List, damaged: &[Damaged], what: (&str, &str), terminal: &m
     }
 }
 
-async fn all_failed(store: &dyn Store) -> Result<Listed<DeliveryRecord>, Failure> {
+async fn all_failed(store: &dyn Store, page_rows: u32) -> Result<Listed<DeliveryRecord>, Failure> {
     let mut failed = Listed::default();
-    let mut after = None;
+    let (mut after, mut limit) = (None, page_rows);
     loop {
-        let query =
-            DeliveryQuery { dead: true, include_responses: true, after, limit: PAGE, ..DeliveryQuery::default() };
+        let query = DeliveryQuery { dead: true, include_responses: true, after, limit, ..DeliveryQuery::default() };
         let page = store.deliveries(query).await?;
-        after = page.last().map(|last| (last.created, last.id));
-        // Of a page of which nothing can be read nobody can tell where the next one begins.
-        let last = page.is_empty() || page.len() + page.damaged.len() < PAGE as usize;
+        let is_last = page.len() + page.damaged.len() < limit as usize;
+        match page.last() {
+            Some(last) => (after, limit) = (Some((last.created, last.id)), page_rows),
+            // Of a page of which nothing can be read nobody can tell where the next one begins: it is asked for with more behind it.
+            None => limit = limit.saturating_mul(2),
+        }
         failed.rows.extend(page.rows.into_iter().map(without_their_words));
         failed.damaged.extend(page.damaged);
-        if last {
+        if is_last {
             // What stands behind the last of a page that can be read is on the next one too.
             failed.damaged.sort();
             failed.damaged.dedup();

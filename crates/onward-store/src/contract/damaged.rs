@@ -3,7 +3,9 @@
 use onward_core::audit::{AuditRow, AuditWord};
 use onward_core::directory::Endpoint;
 use onward_core::state::DeliveryState;
-use onward_core::store::{Accepted, Claim, DeliveryQuery, Listed, NewHold, Parked, Parking, StuckQuery, Transition};
+use onward_core::store::{
+    Accepted, Claim, DeliveryQuery, Listed, NewHold, Parked, Parking, StoreError, StuckQuery, Transition,
+};
 use onward_core::{DeliveryId, TransferId};
 use uuid::Uuid;
 
@@ -42,7 +44,7 @@ pub(crate) async fn what_cannot_be_read_is_parked_with_its_audit_and_makes_no_at
     let other = format!("SELECT body FROM rendition_bodies WHERE delivery = '{}'", healthy.1);
     database.damage(&format!("UPDATE rendition_bodies SET body = ({other}) WHERE delivery = '{}'", body.1));
     let rule = |parked: &Parked| {
-        let (transfer, delivery) = (parked.transfer, Some(parked.delivery));
+        let (transfer, delivery) = (parked.transfer, parked.delivery);
         vec![AuditRow { transfer, delivery, success: false, ..row(AuditWord::DeliveryFailed) }]
     };
     let before = log(&store).await.len();
@@ -64,6 +66,41 @@ pub(crate) async fn what_cannot_be_read_is_parked_with_its_audit_and_makes_no_at
         assert_eq!((copy.state, copy.reason, copy.attempts), (DeliveryState::Failed, Some(reason), 0));
     }
     assert_eq!(broken(&store).await, [""; 0]);
+}
+
+/// A byte of a count, and one of the name of a key-encryption key; and what tells of a copy may fall over what is damaged.
+pub(crate) async fn a_damaged_count_or_key_hinders_no_other_and_is_told_all_the_same(
+    store: Shared,
+    database: &impl Damage,
+) {
+    let mut copies = Vec::new();
+    for n in 0..3 {
+        copies.push(accept_new(&store, with_its_row(acceptance(n))).await);
+    }
+    let [count, key, healthy] = [copies[0], copies[1], copies[2]];
+    database.damage(&format!("INSERT INTO attempts (delivery, attempt, started) VALUES ('{count}', 1, 0)"));
+    let person = format!("SELECT patient FROM deliveries WHERE id = '{key}'");
+    database.damage(&format!("UPDATE data_keys SET kek = 'firsu' WHERE patient = ({person})"));
+    let less = |parked: &Parked| vec![AuditRow { delivery: parked.delivery, ..row(AuditWord::DeliveryFailed) }];
+    let parking = Parking::new(|_| panic!("it falls over what is damaged")).or(less);
+    let before = log(&store).await.len();
+    let leases = store.claim(Claim { parking, ..Claim::due(at(0), at(30), 10) }).await.expect("claimable");
+    assert_eq!(leases.iter().map(|lease| lease.delivery.id).collect::<Vec<_>>(), [healthy]);
+    let mut told: Vec<_> =
+        log(&store).await.split_off(before).into_iter().filter_map(|entry| entry.columns.delivery).collect();
+    let mut parked = [count, key].map(|copy| copy.to_string());
+    told.sort();
+    parked.sort();
+    assert_eq!(told, parked, "none is left to a person without an entry");
+    let copy = store.delivery(count).await.expect("readable").expect("there");
+    let reason = Some("unreadable in the store: deliveries.attempts".to_owned());
+    assert_eq!((copy.state, copy.reason, copy.attempts), (DeliveryState::Failed, reason, 0));
+    assert_eq!(store.delivery(key).await.map(drop), Err(StoreError::Corrupt("data_keys.kek".to_owned())));
+    // Others of the same kind are accepted and claimed as before.
+    let another = accept_new(&store, with_its_row(acceptance(4))).await;
+    let leases = store.claim(Claim::due(at(1), at(31), 10)).await.expect("claimable");
+    assert_eq!(leases.iter().map(|lease| lease.delivery.id).collect::<Vec<_>>(), [another]);
+    assert_eq!(store.rewrap_keys(100, Vec::new()).await, Ok(0), "what is damaged stays, and ends nothing");
 }
 
 /// What a list holds, and what it could not read.

@@ -96,7 +96,8 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
     let leased = session::all(
         c,
         &format!(
-            "UPDATE deliveries SET lease_token = u.token, lease_until = $1, attempts = attempts + 1
+            "UPDATE deliveries SET lease_token = u.token, lease_until = $1,
+                 attempts = CASE WHEN attempts < 9223372036854775807 THEN attempts + 1 ELSE attempts END
              FROM unnest($2::uuid[], $3::bigint[]) AS u(leased, token) WHERE id = u.leased RETURNING {DELIVERY}, month"
         ),
         &[&lease_until, &due, &tokens.iter().map(|token| signed(*token)).collect::<Vec<_>>()],
@@ -119,10 +120,12 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
             Err(unread) => return Err(unread.into()),
         }
     }
-    session::execute(
+    // An attempt that is written down already was made: then the copy's own count of them is damaged.
+    let begun = session::all(
         c,
         "INSERT INTO attempts (delivery, attempt, started)
-         SELECT delivery, attempt, $1 FROM unnest($2::uuid[], $3::bigint[]) AS u(delivery, attempt)",
+         SELECT delivery, attempt, $1 FROM unnest($2::uuid[], $3::bigint[]) AS u(delivery, attempt)
+         ON CONFLICT DO NOTHING RETURNING delivery",
         &[
             &micros(claim.now),
             &leases.iter().map(|lease| lease.delivery.id.0).collect::<Vec<_>>(),
@@ -130,6 +133,16 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
         ],
     )
     .await?;
+    if begun.len() < leases.len() {
+        let begun: BTreeSet<Uuid> =
+            begun.iter().map(|row| Columns::of("attempts", row).parsed("delivery")).collect::<Result<_, _>>()?;
+        let (whole, damaged): (Vec<_>, Vec<_>) =
+            leases.into_iter().partition(|lease| begun.contains(&lease.delivery.id.0));
+        leases = whole;
+        for lease in damaged {
+            parked.push(park(c, lease.delivery.id, "deliveries.attempts", claim.now).await?);
+        }
+    }
     for lease in &mut leases {
         match claim.intent.rows(lease) {
             Some(rows) => work.audit_own(rows),
@@ -137,7 +150,7 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
         }
     }
     for parked in &parked {
-        work.audit_own(claim.parking.rows(parked).unwrap_or_default());
+        work.audit_own(claim.parking.rows(parked).ok_or(Failure::Panicked)?);
     }
     Ok(leases)
 }
@@ -228,7 +241,7 @@ async fn park(c: &Client, id: DeliveryId, place: &str, now: Timestamp) -> Result
     .await?
     .ok_or_else(|| Failure::corrupt("deliveries", "id"))?;
     deliveries::keep_versions(c, &[id.0], now).await?;
-    Ok(rows::parked(&Columns::of("deliveries", &row), id, &reason))
+    Ok(rows::parked(&Columns::of("deliveries", &row), Some(id), &reason))
 }
 
 /// A copy as its locked row says.

@@ -39,7 +39,7 @@ pub(super) async fn open(pool: &Pool, encryption: Arc<dyn KeyEncryption>) -> Res
     let one_of_each =
         "SELECT DISTINCT ON (kek) id, kek, wrapped FROM data_keys WHERE wrapped IS NOT NULL ORDER BY kek, created";
     for row in session::all(c, one_of_each, &[]).await? {
-        vault.unwrap(&rows::data_key(&Columns::of("data_keys", &row)).map_err(Failure::from)?)?;
+        vault.stands_by(&rows::data_key(&Columns::of("data_keys", &row)).map_err(Failure::from)?)?;
     }
     session.commit().await?;
     Ok(vault)
@@ -85,7 +85,8 @@ pub(super) async fn rewrap<'j>(work: &mut Work<'j>, (limit, audit): &'j (u32, Ve
     let (mut ids, mut keks, mut wrapped) = (Vec::new(), Vec::new(), Vec::new());
     for row in &found {
         let old = rows::data_key(&Columns::of("data_keys", row))?;
-        let new = c.keys().vault().rewrapped(&old)?.ok_or(Failure::Erased)?;
+        // What is damaged stays as it is, and keeps no other from being wrapped anew.
+        let Some(new) = c.keys().vault().rewrapped_unless_damaged(&old)? else { continue };
         ids.push(new.id.0);
         keks.push(new.kek);
         wrapped.push(new.wrapped);

@@ -13,6 +13,7 @@ use super::failure::{Failure, told};
 use super::keyed::Keyed;
 use super::session::{self, Session};
 use super::work::Work;
+use super::writers::before_another;
 use super::{keys, migrate};
 use crate::columns::Columns;
 use crate::schema::{self, Migration};
@@ -337,9 +338,19 @@ fn stored_version(version: usize) -> i64 {
 /// Seals what nodes of the previous program have written plain since the schema was brought forward; as a rule nothing. Their old rows
 /// stay in the tables' files until the server's own VACUUM.
 pub(super) async fn seal_stragglers(pool: &Pool, vault: &Arc<Vault>) -> Result<(), OpenError> {
+    let mut tries = 1;
+    while let Err(failure) = seal_once(pool, vault).await {
+        // Beside nodes that serve; what is sealed already is passed over.
+        before_another(failure, tries).await?;
+        tries += 1;
+    }
+    Ok(())
+}
+
+async fn seal_once(pool: &Pool, vault: &Arc<Vault>) -> Result<(), Failure> {
     let keyed = Keyed::begin(pool, session::WRITE, vault).await?;
     migrate::seal_words(&keyed).await?;
-    Ok(keyed.into_session().commit().await?)
+    keyed.into_session().commit().await
 }
 
 /// Whether there is a store.

@@ -213,6 +213,21 @@ async fn persist(shared: &Shared, jobs: &[Job]) -> Result<Vec<Accepted>, Failure
     }
 }
 
+/// Waits, after so many tries, until what may be done any number of times is worth another; gives the failure back where no other can help.
+pub(super) async fn before_another(failure: Failure, tries: u32) -> Result<(), Failure> {
+    match &failure {
+        _ if tries >= TRIES => Err(failure),
+        _ if failure.is_passing() => {
+            tokio::time::sleep(pause(tries)).await;
+            Ok(())
+        }
+        // Once, as above.
+        Failure::CommitUnknown if tries == 1 => Ok(()),
+        _ if failure.is_connection() && tries == 1 => Ok(()),
+        _ => Err(failure),
+    }
+}
+
 /// Up to 20 ms, doubled by every try.
 fn pause(tries: u32) -> Duration {
     let mut random = [0; 1];

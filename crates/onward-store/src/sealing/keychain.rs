@@ -51,6 +51,7 @@ impl From<KeyFault> for Unread {
         match fault {
             // The store opened with this key: what does not unwrap is damaged.
             KeyFault::Wrong(_) => Self::Corrupt("data_keys.wrapped".to_owned()),
+            KeyFault::Misnamed => Self::Corrupt("data_keys.kek".to_owned()),
             other => Self::Key(other),
         }
     }

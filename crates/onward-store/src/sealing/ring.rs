@@ -30,7 +30,7 @@ pub trait KeyEncryption: Send + Sync + 'static {
     /// Unwraps a data key that the key `id` wrapped.
     ///
     /// # Errors
-    /// [`KeyFault::Missing`] when there is no key `id`, [`KeyFault::Wrong`] when it is another one.
+    /// [`KeyFault::Missing`] when there is no key `id`, [`KeyFault::Misnamed`] when there is none and another one opens it, [`KeyFault::Wrong`] when it is another one.
     fn unwrap(&self, id: &str, name: &[u8], wrapped: &[u8]) -> Result<Zeroizing<[u8; 32]>, KeyFault>;
 }
 
@@ -190,7 +190,11 @@ impl KeyEncryption for KeyRing {
             self.reload()?;
         }
         let keys = self.read();
-        let cipher = keys.ciphers.get(id).ok_or_else(|| KeyFault::Missing(id.to_owned()))?;
+        let Some(cipher) = keys.ciphers.get(id) else {
+            // Only what it was wrapped by opens it: then no key is missing, and the name is damaged.
+            let misnamed = keys.ciphers.values().any(|cipher| cipher.open(0, name, wrapped).is_ok());
+            return Err(if misnamed { KeyFault::Misnamed } else { KeyFault::Missing(id.to_owned()) });
+        };
         let plain = cipher.open(0, name, wrapped).map_err(|_| KeyFault::Wrong(id.to_owned()))?;
         plain.as_slice().try_into().map(Zeroizing::new).map_err(|_| KeyFault::Wrong(id.to_owned()))
     }
@@ -221,7 +225,10 @@ mod tests {
         assert_eq!(id, "first");
         assert_eq!(keys.unwrap("first", b"name", &wrapped), Ok(secret));
         assert_eq!(keys.unwrap("first", b"other", &wrapped), Err(KeyFault::Wrong("first".to_owned())));
-        assert_eq!(keys.unwrap("second", b"name", &wrapped), Err(KeyFault::Missing("second".to_owned())));
+        assert_eq!(keys.unwrap("firsu", b"name", &wrapped), Err(KeyFault::Misnamed), "a flipped bit of its name");
+        let foreign = ring(&KeyRing::with_new_key(None, "second").expect("a ring"));
+        let (_, unknown) = foreign.wrap(b"name", &fresh().expect("randomness")).expect("wrapped");
+        assert_eq!(keys.unwrap("second", b"name", &unknown), Err(KeyFault::Missing("second".to_owned())));
         let other = ring(&KeyRing::with_new_key(None, "first").expect("a ring"));
         assert_eq!(other.unwrap("first", b"name", &wrapped), Err(KeyFault::Wrong("first".to_owned())));
     }

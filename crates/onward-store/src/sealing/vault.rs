@@ -113,9 +113,27 @@ impl Vault {
         unwrapped(self.encryption.as_ref(), row)?.map(|secret| DataKey::new(row.id, &secret)).transpose()
     }
 
-    /// The row under the current key-encryption key; `None` when it is destroyed.
-    pub(crate) fn rewrapped(&self, row: &DataKeyRow) -> Result<Option<DataKeyRow>, KeyFault> {
-        let Some(secret) = unwrapped(self.encryption.as_ref(), row)? else { return Ok(None) };
+    /// That the key-encryption key of a row is there, and is the right one. A row whose name of it is damaged depends on none by that name.
+    pub(crate) fn stands_by(&self, row: &DataKeyRow) -> Result<(), KeyFault> {
+        match self.unwrap(row) {
+            Err(KeyFault::Misnamed) => {
+                tracing::error!(id = %row.id, place = "data_keys.kek", "a data key of the store is damaged");
+                Ok(())
+            }
+            unwrapped => unwrapped.map(drop),
+        }
+    }
+
+    /// The row under the current key-encryption key; `None`, with a word in the log, when it is damaged or destroyed.
+    pub(crate) fn rewrapped_unless_damaged(&self, row: &DataKeyRow) -> Result<Option<DataKeyRow>, KeyFault> {
+        let secret = match unwrapped(self.encryption.as_ref(), row) {
+            Err(fault @ (KeyFault::Misnamed | KeyFault::Wrong(_))) => {
+                tracing::error!(id = %row.id, %fault, "a data key of the store is damaged, and not wrapped anew");
+                return Ok(None);
+            }
+            secret => secret?,
+        };
+        let Some(secret) = secret else { return Ok(None) };
         let (kek, wrapped) = self.encryption.wrap(&name(row.id), &secret)?;
         Ok(Some(DataKeyRow { id: row.id, kek, wrapped: Some(wrapped) }))
     }

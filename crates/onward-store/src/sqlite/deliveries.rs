@@ -141,6 +141,16 @@ pub(super) fn keep_version(c: &Keyed<'_>, id: DeliveryId, at: Timestamp) -> Resu
     Ok(())
 }
 
+/// The same of one whose identifier may be unreadable, by its place.
+pub(super) fn keep_version_at(c: &Keyed<'_>, sequence: i64, at: Timestamp) -> Result<(), Failure> {
+    c.prepare_cached(
+        "INSERT INTO delivery_history (delivery, version, state, at, code, reason, words)
+         SELECT id, version, state, ?, code, reason, words FROM deliveries WHERE sequence = ?",
+    )?
+    .execute(params![micros(at), sequence])?;
+    Ok(())
+}
+
 /// Changes the state when the version is the expected one. A lease stays: whoever is sending may still
 /// record its attempt and its disclosure, though no longer the state.
 pub(super) fn transition(c: &Keyed<'_>, change: &Transition) -> Result<bool, Failure> {

@@ -16,14 +16,14 @@ use super::audit;
 use super::deliveries;
 use super::failure::Failure;
 use super::keyed::Keyed;
-use crate::columns::Columns;
+use crate::columns::{Columns, Corrupt};
 use crate::query;
 use crate::rows::{self, DELIVERY};
 use crate::stored::{beginnings, json, micros, signed, stored_count, within};
 
 /// What may be sent at `?1`, at most `?2`, the longest due first, while not everybody is paused; for the endpoint `?3` only, and not for those of the list
 /// `?4` (JSON), nor for those that begin as the list `?5` says (JSON).
-pub(super) const DUE: &str = "SELECT d.id, d.endpoint FROM deliveries d
+pub(super) const DUE: &str = "SELECT d.sequence, d.id, d.endpoint FROM deliveries d
      WHERE d.state = 'queued' AND d.next_attempt <= ?1 AND (d.lease_until IS NULL OR d.lease_until <= ?1)
          AND (?3 IS NULL OR d.endpoint = ?3)
          AND (?4 IS NULL OR d.endpoint NOT IN (SELECT value FROM json_each(?4)))
@@ -69,13 +69,20 @@ pub(super) fn claim(c: &Keyed<'_>, claim: &Claim) -> Result<Vec<Lease>, Failure>
         .prepare_cached(DUE)?
         .query_and_then(params![micros(now), limit + inboxes, only.as_ref().map(json), except, full], |row| {
             let columns = Columns::of("deliveries", row);
-            Ok((columns.parsed("id")?, columns.get("endpoint")?))
+            // One that cannot be read keeps nobody from the others.
+            let found = (columns.count("sequence")?, columns.parsed("id"));
+            Ok((found, columns.get("endpoint").unwrap_or_default()))
         })?
-        .collect::<Result<Vec<(DeliveryId, String)>, Failure>>()?;
+        .collect::<Result<Vec<(Due, String)>, Failure>>()?;
     let due = within(*limit, due);
     let mut leases = Vec::with_capacity(due.len());
-    for id in due {
-        match lease(c, id, now, lease_until) {
+    for (sequence, id) in due {
+        let leased = match &id {
+            Ok(id) => lease(c, *id, now, lease_until),
+            Err(Corrupt(place)) => Err(Failure::Corrupt(place.clone())),
+        };
+        let park = |place: &str| park(c, sequence, id.as_ref().ok().copied(), place, now, parking);
+        match leased {
             Ok(mut lease) => {
                 match intent.rows(&lease) {
                     Some(rows) => audit::append(c, &rows)?,
@@ -83,30 +90,41 @@ pub(super) fn claim(c: &Keyed<'_>, claim: &Claim) -> Result<Vec<Lease>, Failure>
                 }
                 leases.push(lease);
             }
-            Err(Failure::Corrupt(place)) => park(c, id, &place, now, parking)?,
-            Err(Failure::Erased) => park(c, id, "erased", now, parking)?,
+            Err(Failure::Corrupt(place)) => park(&place)?,
+            Err(Failure::Erased) => park("erased")?,
             Err(failure) => return Err(failure),
         }
     }
     Ok(leases)
 }
 
+/// A due copy by its place, with its identifier as far as that can be read.
+type Due = (i64, Result<DeliveryId, Corrupt>);
+
 /// Gives an unreadable copy to a person, so that it holds back its own lane only and not every claim.
-fn park(c: &Keyed<'_>, id: DeliveryId, place: &str, now: Timestamp, parking: &Parking) -> Result<(), Failure> {
-    tracing::error!(delivery = %id, place, "a queued copy is unreadable and waits for a person");
+fn park(
+    c: &Keyed<'_>,
+    sequence: i64,
+    id: Option<DeliveryId>,
+    place: &str,
+    now: Timestamp,
+    parking: &Parking,
+) -> Result<(), Failure> {
+    let told = id.map(|id| id.to_string());
+    tracing::error!(delivery = told, sequence, place, "a queued copy is unreadable and waits for a person");
     let reason = rows::unreadable(place);
     let parked = c
         .prepare_cached(
             "UPDATE deliveries SET state = 'failed', version = version + 1, next_attempt = NULL, lease_token = NULL,
-                 lease_until = NULL, reason = ?, words = NULL, changed = ? WHERE id = ? RETURNING transfer, recipient",
+                 lease_until = NULL, reason = ?, words = NULL, changed = ? WHERE sequence = ? RETURNING transfer, recipient",
         )?
-        .query_and_then(params![reason, micros(now), id.to_string()], |row| {
+        .query_and_then(params![reason, micros(now), sequence], |row| {
             Ok::<_, Failure>(rows::parked(&Columns::of("deliveries", row), id, &reason))
         })?
         .next()
         .ok_or_else(|| Failure::corrupt("deliveries", "id"))??;
-    deliveries::keep_version(c, id, now)?;
-    audit::append(c, &parking.rows(&parked).unwrap_or_default())
+    deliveries::keep_version_at(c, sequence, now)?;
+    audit::append(c, &parking.rows(&parked).ok_or(Failure::Panicked)?)
 }
 
 /// Everything is read before anything is written: a copy that turns out to be unreadable has made no attempt.
@@ -123,14 +141,16 @@ fn lease(c: &Keyed<'_>, id: DeliveryId, now: Timestamp, lease_until: Timestamp) 
     let attempt = delivery.attempts.checked_add(1).ok_or_else(|| Failure::corrupt("deliveries", "attempts"))?;
     // Random rather than counted: no token of an earlier lease, or of a restored backup, can fit again.
     let (token, _) = Uuid::new_v4().as_u64_pair();
+    // An attempt that is written down already was made: then the copy's own count of them is damaged.
+    let begun = c
+        .prepare_cached("INSERT INTO attempts (delivery, attempt, started) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")?
+        .execute(params![id.to_string(), attempt, micros(now)])?;
+    if begun == 0 {
+        return Err(Failure::corrupt("deliveries", "attempts"));
+    }
     c.prepare_cached("UPDATE deliveries SET lease_token = ?, lease_until = ?, attempts = ? WHERE id = ?")?
         .execute(params![signed(token), micros(lease_until), attempt, id.to_string()])?;
     let delivery = DeliveryRecord { attempts: attempt, ..delivery };
-    c.prepare_cached("INSERT INTO attempts (delivery, attempt, started) VALUES (?, ?, ?)")?.execute(params![
-        id.to_string(),
-        attempt,
-        micros(now)
-    ])?;
     Ok(Lease { delivery, outgoing, workflow, token, attempt, told: true })
 }
 

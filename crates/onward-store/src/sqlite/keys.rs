@@ -32,7 +32,12 @@ pub(super) fn open(c: &Connection, encryption: Arc<dyn KeyEncryption>) -> Result
         .prepare("SELECT id, kek, wrapped, min(rowid) FROM data_keys WHERE wrapped IS NOT NULL GROUP BY kek")
         .map_err(Failure::from)?;
     for found in one_of_each.query_and_then([], row).map_err(Failure::from)? {
-        vault.unwrap(&found?)?;
+        match found {
+            Ok(found) => vault.stands_by(&found)?,
+            // Whatever needs it is told as damaged, and the rest is there.
+            Err(Failure::Corrupt(place)) => tracing::error!(place, "a data key of the store is damaged"),
+            Err(failure) => return Err(failure.into()),
+        }
     }
     Ok(vault)
 }
@@ -69,13 +74,16 @@ pub(super) fn rewrap(c: &Keyed<'_>, limit: u32, audit: &[AuditRow]) -> Result<u6
         )?
         .query_and_then(params![current, limit], row)?
         .collect::<Result<Vec<_>, Failure>>()?;
-    if old.is_empty() {
-        audit::append(c, audit)?;
-    }
+    let mut done = 0;
     let mut update = c.prepare_cached("UPDATE data_keys SET kek = ?, wrapped = ? WHERE id = ?")?;
     for row in &old {
-        let new = c.keys().vault().rewrapped(row)?.ok_or(Failure::Erased)?;
+        // What is damaged stays as it is, and keeps no other from being wrapped anew.
+        let Some(new) = c.keys().vault().rewrapped_unless_damaged(row)? else { continue };
         update.execute(params![new.kek, new.wrapped, new.id.to_string()])?;
+        done += 1;
     }
-    Ok(old.len() as u64)
+    if done == 0 {
+        audit::append(c, audit)?;
+    }
+    Ok(done)
 }

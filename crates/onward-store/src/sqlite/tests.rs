@@ -4,10 +4,12 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 
 use jiff::Timestamp;
-use onward_core::audit::AuditWord;
+use onward_core::audit::{AuditRow, AuditWord};
 use onward_core::directory::Endpoint;
 use onward_core::state::DeliveryState;
-use onward_core::store::{Accepted, AttemptEnd, AttemptOutcome, Claim, Flaw, Store, StoreError};
+use onward_core::store::{
+    Accepted, AttemptEnd, AttemptOutcome, Claim, DeliveryQuery, Flaw, Parked, Parking, Store, StoreError,
+};
 use onward_core::{Clock, DeliveryId};
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -466,4 +468,38 @@ async fn entries_of_the_first_schema_are_found_after_the_upgrade() {
     for organisation in ["RXH", "RYJ"] {
         assert_eq!(count(&format!("SELECT count(*) FROM audit_parties WHERE organisation = '{organisation}'")), 3);
     }
+}
+
+/// Of PostgreSQL an identifier is one, or the row is not there.
+#[tokio::test]
+async fn a_copy_whose_identifier_is_damaged_is_set_aside_and_the_others_are_claimed() {
+    let (folder, store) = fresh();
+    let store: Shared = store;
+    let copies = [accept_new(&store, acceptance(1)).await, accept_new(&store, acceptance(2)).await];
+    tamper(&folder, &format!("UPDATE deliveries SET id = 'secret-word' WHERE id = '{}'", copies[0]));
+    let rule = |parked: &Parked| vec![AuditRow { transfer: parked.transfer, ..row(AuditWord::DeliveryFailed) }];
+    let before = log(&store).await.len();
+    let parking = Parking::new(rule);
+    let leases = store.claim(Claim { parking, ..Claim::due(at(0), at(30), 10) }).await.expect("claimable");
+    assert_eq!(leases.iter().map(|lease| lease.delivery.id).collect::<Vec<_>>(), [copies[1]]);
+    let told = log(&store).await.split_off(before);
+    assert!(told.len() == 1 && told[0].columns.transfer.is_some(), "by its transfer");
+    let dead = DeliveryQuery { dead: true, limit: 10, ..DeliveryQuery::default() };
+    let listed = store.deliveries(dead).await.expect("readable");
+    let damaged: Vec<_> = listed.damaged.iter().map(|row| (row.id, row.place.as_str())).collect();
+    assert_eq!((listed.rows.len(), damaged), (0, vec![(None, "deliveries.id")]), "it waits for a person");
+    assert!(store.claim(Claim::due(at(1), at(31), 10)).await.expect("claimable").is_empty());
+}
+
+#[tokio::test]
+async fn a_store_opens_beside_a_data_key_whose_keys_name_is_damaged() {
+    let (folder, store) = fresh();
+    let shared: Shared = store;
+    let (one, two) = (accept_new(&shared, acceptance(1)).await, accept_new(&shared, acceptance(2)).await);
+    drop(shared);
+    let person = format!("SELECT patient FROM deliveries WHERE id = '{one}'");
+    tamper(&folder, &format!("UPDATE data_keys SET kek = 'firsu' WHERE patient = ({person})"));
+    let store = open(&folder.path().join("onward.db")).expect("no key is missing");
+    assert_eq!(store.delivery(one).await.map(drop), Err(StoreError::Corrupt("data_keys.kek".to_owned())));
+    assert!(store.delivery(two).await.expect("readable").is_some());
 }

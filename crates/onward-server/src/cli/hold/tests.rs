@@ -533,6 +533,21 @@ async fn a_list_ends_with_what_cannot_be_read_and_shows_the_rest() {
     assert!(copies[1..].iter().all(|copy| out.contains(&copy.to_string())) && !out.contains("secret-word"), "{out}");
     let (_, out) = onward(folder.path(), "dead list --json").await;
     assert_eq!(out.lines().map(json).count(), copies.len() - 1, "each line is a copy: {out}");
+    // Whole pages of what cannot be read end no list.
+    let mut in_order: Vec<_> = transfer.copies().map(|copy| (copy.created, copy.id)).collect();
+    in_order.sort();
+    for (_, id) in &in_order[..in_order.len() - 1] {
+        damage(&format!("UPDATE deliveries SET endpoint = 'secret-word' WHERE id = '{id}'"));
+    }
+    for page_rows in [1, 2, 3] {
+        let found = all_failed(app.gateway.store().as_ref(), page_rows).await.expect("readable");
+        let read: Vec<_> = found.iter().map(|copy| copy.id).collect();
+        assert_eq!(
+            (read, found.damaged.len()),
+            (vec![in_order[in_order.len() - 1].1], in_order.len() - 1),
+            "{page_rows}"
+        );
+    }
 
     let (folder, ..) = accepted(&changed(DISCHARGE, "VMH01", "VZZ98")).await;
     let (id, _) = open_hold(folder.path()).await;

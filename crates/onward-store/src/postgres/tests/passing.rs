@@ -192,3 +192,37 @@ async fn fault_017_a_step_of_the_schema_waits_for_who_reads_the_table() {
     brought.await.expect("it ran").expect("brought forward");
     assert_eq!(version(cluster, &url), MIGRATIONS.len() + 1);
 }
+
+/// A deadlock in the first transaction that touches such a row: what counts them is no part of any transaction.
+fn deadlock_once(cluster: &Cluster, url: &str, before: &str) {
+    cluster.tamper(
+        url,
+        &format!(
+            "CREATE SEQUENCE touched; CREATE FUNCTION deadlocks_once() RETURNS trigger LANGUAGE plpgsql AS $$
+                 BEGIN IF nextval('touched') = 1 THEN RAISE EXCEPTION 'as told' USING ERRCODE = '40P01'; END IF;
+                 RETURN NEW; END $$;
+             CREATE TRIGGER deadlocks_once BEFORE {before} FOR EACH ROW EXECUTE FUNCTION deadlocks_once()"
+        ),
+    );
+}
+
+#[tokio::test]
+async fn fault_017_a_month_is_made_and_plain_words_are_sealed_although_the_first_try_is_ended() {
+    let Some((cluster, url, [store, _])) = two_nodes().await else { return };
+    deadlock_once(cluster, &url, "INSERT ON months");
+    let mut message = acceptance(1);
+    message.transfer.received = "2031-05-06T07:08:09Z".parse().expect("a moment");
+    let copy = accept_new(&store, message).await;
+    assert_eq!(cluster.tamper(&url, "SELECT last_value >= 2 FROM touched"), ["t"], "it was ended once");
+
+    let Some((cluster, url, [store, _])) = two_nodes().await else { return };
+    let sealed = accept_new(&store, acceptance(1)).await;
+    assert_ne!(copy, sealed);
+    cluster.tamper(&url, &format!("UPDATE deliveries SET replay = 'plain words' WHERE id = '{sealed}'"));
+    deadlock_once(cluster, &url, "UPDATE ON deliveries");
+    let next = node(&url, LeaseClock::Database).await;
+    assert_eq!(cluster.tamper(&url, "SELECT last_value FROM touched"), ["2"], "it was ended once");
+    let read = next.delivery(sealed).await.expect("readable").expect("there");
+    assert_eq!(read.replay.as_deref(), Some("plain words"));
+    assert_eq!(cluster.tamper(&url, "SELECT replay FROM deliveries"), ["replay"]);
+}

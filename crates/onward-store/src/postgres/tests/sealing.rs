@@ -267,3 +267,16 @@ async fn what_people_wrote_about_a_person_stands_in_no_table() {
     assert!(matches!(erased, ErasureOutcome::Erased { transfers: 4, .. }), "{erased:?}");
     assert_eq!(written.read(&next).await, vec![Some("erased".to_owned()); 7]);
 }
+
+#[tokio::test]
+async fn a_store_opens_beside_a_data_key_whose_keys_name_is_damaged() {
+    let Some(cluster) = cluster::shared() else { return };
+    let url = cluster.database();
+    let store: Shared = Arc::new(node(&url, LeaseClock::Caller).await);
+    let (one, two) = (accept_new(&store, acceptance(1)).await, accept_new(&store, acceptance(2)).await);
+    let person = format!("SELECT patient FROM deliveries WHERE id = '{one}'");
+    cluster.tamper(&url, &format!("UPDATE data_keys SET kek = 'firsu' WHERE patient = ({person})"));
+    let store = node(&url, LeaseClock::Caller).await;
+    assert_eq!(store.delivery(one).await.map(drop), Err(StoreError::Corrupt("data_keys.kek".to_owned())));
+    assert!(store.delivery(two).await.expect("readable").is_some());
+}
