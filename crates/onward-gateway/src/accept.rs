@@ -162,7 +162,7 @@ impl Gateway {
             Accepted::Erased { .. } => Err(AcceptError::Store(StoreError::Erased)),
             Accepted::MessageIdReused => {
                 let Refused { replaces, .. } = Refused::read(&submission.body, &submission.media_type);
-                self.tell_outdated(&submission.client.ods, replaces).await?;
+                self.tell_outdated(&submission.client.ods, replaces).await;
                 Err(AcceptError::Refused(Refusal::MessageIdReused))
             }
             Accepted::DocumentRepeated { .. } => Err(AcceptError::Refused(Refusal::DocumentRepeated)),
@@ -189,7 +189,7 @@ impl Gateway {
         let mut entry = self.entry((submission, &hash), AuditWord::Refuse, false, None, format!("{message}{detail}"));
         entry.patient = patient;
         self.store.audit(vec![self.journal.row(&entry)]).await?;
-        self.tell_outdated(&submission.client.ods, replaces).await?;
+        self.tell_outdated(&submission.client.ods, replaces).await;
         Ok(AcceptError::Refused(refusal))
     }
 

@@ -19,13 +19,13 @@ const AT_ONCE: usize = 50;
 const IN_VAIN: usize = 3;
 
 impl Gateway {
-    /// Looks again every few minutes until `stop` turns true, and at once while PDS answers about all that are looked at in one go: a long
+    /// Looks again every few minutes until `stop` turns true, and a second later while all that are looked at in one go move on: a long
     /// outage leaves hundreds. One question at a time: what comes meanwhile has its turns between.
     pub async fn ask_again_until(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut goes_on = false;
         loop {
             let wait = match goes_on {
-                true => Duration::ZERO,
+                true => Duration::from_secs(1),
                 false => Duration::from_secs(EVERY_SECONDS + by_chance(EVERY_SECONDS)),
             };
             tokio::select! {
@@ -70,6 +70,8 @@ impl Gateway {
             };
             match looked {
                 Released::StillHeld(cause) if cause.reason == HoldReason::DirectoryUnavailable => in_vain += 1,
+                // It waits as before: whoever counted it would look at it again at once, and again.
+                Released::Refused(_) => in_vain = 0,
                 _ => (answered, in_vain) = (answered + 1, 0),
             }
         }

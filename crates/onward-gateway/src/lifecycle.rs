@@ -192,14 +192,12 @@ impl Gateway {
         Ok(Ending { delivery: copy.id, why, by: None, reason, seen, notice: Some(notice) })
     }
 
-    /// Whether the recipient's people have seen on their list whom a copy is about.
+    /// Whether the recipient's people have seen on their list whom a copy is about, or their systems in a Task.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub async fn was_seen(&self, copy: &DeliveryRecord) -> Result<bool, StoreError> {
-        // Only homes have such a list, whichever way they receive.
-        Ok(copy.kind == RecipientKind::CareHome
-            && !sightings::lists_that_named(self.store.as_ref(), copy.id).await?.is_empty())
+        Ok(!sightings::lists_that_named(self.store.as_ref(), copy).await?.is_empty())
     }
 
     /// The notice to whoever has a copy; where the person went, when they left the home.

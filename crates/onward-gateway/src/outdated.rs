@@ -16,6 +16,8 @@ use crate::facts;
 use crate::holds::Decider;
 use crate::prepare::{embedded_format, format_of, read_tree};
 
+/// Versions of a document that are followed to the newest one.
+const VERSIONS_MAX: u32 = 100;
 /// No transfer has this identifier.
 const NONE: TransferId = TransferId(Uuid::nil());
 
@@ -72,15 +74,22 @@ fn replaced_by(document: Element<'_, '_>, release: Release) -> Option<Replacing>
 
 impl Gateway {
     /// Tells of a replacement that was refused, where somebody has what it was to replace: of the newest version of that, once while the alert
-    /// is open. A document that has come already, in whatever message, tells nothing new.
-    ///
-    /// # Errors
-    /// When the store cannot be read or commit.
-    pub(crate) async fn tell_outdated(&self, sender: &OdsCode, refused: Option<Replacing>) -> Result<(), StoreError> {
-        let Some(refused) = refused else { return Ok(()) };
+    /// is open. A document that has come already, in whatever message, tells nothing new. What cannot be read of the earlier ones keeps no
+    /// sender from its answer: that stands in the log.
+    pub(crate) async fn tell_outdated(&self, sender: &OdsCode, refused: Option<Replacing>) {
+        let Some(refused) = refused else { return };
+        match self.outdated_by(sender, refused).await {
+            // At once: an earlier program beside this one would take it for over at its next look.
+            Ok(()) => self.tellings.notify_one(),
+            Err(error) => tracing::error!(%error, "that a replacement was refused could not be told"),
+        }
+    }
+
+    async fn outdated_by(&self, sender: &OdsCode, refused: Replacing) -> Result<(), StoreError> {
         let Some(named) = self.store.predecessor(sender, &refused.named, NONE).await? else { return Ok(()) };
         let (mut next, mut newest) = (Some(named.transfer), None);
-        while let Some(id) = next {
+        for _ in 0..VERSIONS_MAX {
+            let Some(id) = next else { break };
             let Some(record) = self.store.transfer(id).await? else { break };
             next = record.replaced_by;
             newest = Some(record);

@@ -8,19 +8,16 @@ use onward_core::directory::{DirectoryEntry, Endpoint};
 use onward_core::state::RecipientKind;
 use onward_core::store::{DeliveryRecord, MovedAlong, StoreError, Whereto};
 
-use crate::Gateway;
+use crate::{Gateway, identify};
 
 impl Gateway {
-    /// Where this copy goes if it is sent again now. A response to a sender, and a recipient that the directory does not know, stay where
-    /// they are stored to go.
+    /// Where this copy goes if it is sent again now. A response to a sender, a notice, which is for whoever has what it is about, and what is for a
+    /// recipient that the directory does not know, or knows no longer, stay where they are stored to go.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub async fn whereto(&self, copy: &DeliveryRecord) -> Result<Whereto, StoreError> {
-        match copy.kind {
-            RecipientKind::Sender => Ok(Whereto::Stored),
-            _ => Ok(leads(copy, self.store.directory_entry(&copy.recipient).await?.as_ref())),
-        }
+        Ok(self.wheretos(std::iter::once(copy)).await?.pop().unwrap_or(Whereto::Stored))
     }
 
     /// The same of many.
@@ -32,10 +29,11 @@ impl Gateway {
         copies: impl Iterator<Item = &'c DeliveryRecord>,
     ) -> Result<Vec<Whereto>, StoreError> {
         let mut known: BTreeMap<&OdsCode, Option<DirectoryEntry>> = BTreeMap::new();
-        let mut wheretos = Vec::new();
+        let (mut wheretos, now) = (Vec::new(), self.clock.now());
         for copy in copies {
             if !known.contains_key(&copy.recipient) {
-                known.insert(&copy.recipient, self.store.directory_entry(&copy.recipient).await?);
+                let entry = identify::current(self.store.as_ref(), &copy.recipient, now).await?;
+                known.insert(&copy.recipient, entry.ok());
             }
             wheretos.push(leads(copy, known.get(&copy.recipient).and_then(Option::as_ref)));
         }
@@ -59,9 +57,12 @@ fn leads(copy: &DeliveryRecord, entry: Option<&DirectoryEntry>) -> Whereto {
         }
         RecipientKind::Sender => false,
     };
+    if copy.notice.is_some() {
+        return Whereto::Stored;
+    }
     let Some(entry) = entry.filter(is_theirs) else { return Whereto::Stored };
     let (from, to) = (copy.endpoint.clone(), entry.endpoint().clone());
-    let by_person = copy.kind == RecipientKind::RegisteredPractice && copy.notice.is_none();
+    let by_person = copy.kind == RecipientKind::RegisteredPractice;
     match from.leads_on_to(&to, by_person) {
         true => Whereto::Directory { from, to },
         false => Whereto::OtherWay { from, to },

@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use onward_core::audit::{AuditQuery, AuditWord, ENTRIES, FoundAudit, Lists, VERIFICATION, export_subject};
-use onward_core::store::{FoundTask, Store, StoreError, TaskQuery};
-use onward_core::{DeliveryId, NhsNumber, OdsCode, Timestamp};
+use onward_core::state::RecipientKind;
+use onward_core::store::{DeliveryRecord, FoundTask, Store, StoreError, TaskQuery};
+use onward_core::{NhsNumber, OdsCode, Timestamp};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -207,18 +208,35 @@ pub async fn sightings(
     Ok(found)
 }
 
-/// The lists on which the people of its recipient saw whom this copy is about; the newest first.
+/// The lists on which the people of its recipient saw whom this copy is about, and where its recipient's systems were told of that person
+/// since the copy was made: a Task, which names them, is found and read without opening the copy.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub async fn lists_that_named(store: &dyn Store, copy: DeliveryId) -> Result<Vec<FoundAudit>, StoreError> {
+pub async fn lists_that_named(store: &dyn Store, copy: &DeliveryRecord) -> Result<Vec<FoundAudit>, StoreError> {
     let of = |lists| AuditQuery { lists: Some(lists), ..AuditQuery::default() };
-    let mut found = all(store, of(Lists::With(copy))).await?;
-    found.extend(all(store, of(Lists::Unkept)).await?);
-    found.retain(|entry| match shown_by(entry) {
-        Showed::OnList { subjects, nameless } => !nameless && subjects.contains(&copy.0),
-        Showed::Nothing | Showed::Entries(_) => false,
-    });
+    let mut found = Vec::new();
+    // Only homes have lists of arrivals, whichever way they receive.
+    if copy.kind == RecipientKind::CareHome {
+        found = all(store, of(Lists::With(copy.id))).await?;
+        found.extend(all(store, of(Lists::Unkept)).await?);
+        found.retain(|entry| match shown_by(entry) {
+            Showed::OnList { subjects, nameless } => !nameless && subjects.contains(&copy.id.0),
+            Showed::Nothing | Showed::Entries(_) => false,
+        });
+    }
+    if let Some(patient) = &copy.patient {
+        let recipient = copy.recipient.as_str();
+        let told = AuditQuery {
+            patient: Some(patient.clone()),
+            agent: Some(recipient.to_owned()),
+            from: Some(copy.created),
+            words: vec![AuditWord::Query, AuditWord::ReadTask],
+            ..AuditQuery::default()
+        };
+        let told = all(store, told).await?;
+        found.extend(told.into_iter().filter(|entry| entry.organisation.as_deref() == Some(recipient)));
+    }
     Ok(found)
 }
 

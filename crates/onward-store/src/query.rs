@@ -140,12 +140,12 @@ pub(crate) fn left_since() -> String {
 /// The address that is stored with the copy `$1`, and whose it is.
 pub(crate) const ADDRESS: &str = "SELECT recipient, endpoint FROM deliveries WHERE id = $1";
 
-/// To `$1` go the queued copies of the recipient `$2` that are stored with the address `$3` and that nobody has leased at `$4`. Where MESH
+/// To `$1` go the queued copies of the recipient `$2` that are stored with the address `$3` and that nobody has leased at `$4`. A notice
+/// stays with the address that has what it is about. Where MESH
 /// finds the new address by the person (`$5`), only what tells of the person to their own practice goes.
 pub(crate) const MOVE_ALONG: &str = "UPDATE deliveries SET endpoint = $1
-     WHERE recipient = $2 AND state = 'queued' AND kind <> 'sender' AND endpoint = $3
-         AND (lease_until IS NULL OR lease_until <= $4)
-         AND (NOT $5 OR kind = 'registered-practice' AND notice_of IS NULL)";
+     WHERE recipient = $2 AND state = 'queued' AND kind <> 'sender' AND notice_of IS NULL AND endpoint = $3
+         AND (lease_until IS NULL OR lease_until <= $4) AND (NOT $5 OR kind = 'registered-practice')";
 
 /// Queues a copy again: parameter 1 is the moment, 2 the copy, 3 what a replay is labelled with, 4 whether it is one, 5 whether it is one
 /// of many, 6 the moment by the clock by which copies become due, 7 its address, if that is another than before. What an answer said of it is

@@ -50,6 +50,12 @@ impl Default for Places {
 }
 
 impl Places {
+    /// Nothing more begins.
+    fn close(&self) {
+        self.email.close();
+        self.webhook.close();
+    }
+
     fn of(&self, channel: Channel) -> &Semaphore {
         match channel {
             Channel::Email => &self.email,
@@ -66,6 +72,10 @@ impl Gateway {
         let mut running = FuturesUnordered::new();
         loop {
             let stopping = *stop.borrow();
+            if stopping {
+                // What was taken and has not begun falls due again, for whichever node is there.
+                places.close();
+            }
             if stopping && running.is_empty() {
                 return;
             }

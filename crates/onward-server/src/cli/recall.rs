@@ -136,7 +136,7 @@ fn notices<'l>(line: &'l [TransferRecord], copies: &[DeliveryRecord]) -> Vec<&'l
 async fn lists(store: &dyn Store, copies: &[DeliveryRecord]) -> Result<BTreeMap<DeliveryId, Vec<FoundAudit>>, Failure> {
     let mut lists = BTreeMap::new();
     for copy in copies {
-        lists.insert(copy.id, lists_that_named(store, copy.id).await?);
+        lists.insert(copy.id, lists_that_named(store, copy).await?);
     }
     Ok(lists)
 }

@@ -4,7 +4,7 @@ use onward_core::audit::{AuditRow, AuditWord};
 use onward_core::directory::Endpoint;
 use onward_core::state::DeliveryState;
 use onward_core::store::{
-    Accepted, Claim, DeliveryQuery, Listed, NewHold, Parked, Parking, StoreError, StuckQuery, Transition,
+    Accepted, Claim, DeliveryQuery, Listed, NewHold, Parked, Parking, Resend, StoreError, StuckQuery, Transition,
 };
 use onward_core::{DeliveryId, TransferId};
 use uuid::Uuid;
@@ -94,13 +94,19 @@ pub(crate) async fn a_damaged_count_or_key_hinders_no_other_and_is_told_all_the_
     assert_eq!(told, parked, "none is left to a person without an entry");
     let copy = store.delivery(count).await.expect("readable").expect("there");
     let reason = Some("unreadable in the store: deliveries.attempts".to_owned());
-    assert_eq!((copy.state, copy.reason, copy.attempts), (DeliveryState::Failed, reason, 0));
+    assert_eq!((copy.state, copy.reason, copy.attempts), (DeliveryState::Failed, reason, 1));
+    let again = store.requeue(count, Resend::Replay.into(), "Ada Wells", "whole", at(0), Vec::new()).await;
+    assert_eq!(again, Ok(true));
+    let leases = store.claim(Claim::due(at(0), at(30), 10)).await.expect("claimable");
+    assert_eq!(leases.iter().map(|lease| lease.delivery.id).collect::<Vec<_>>(), [count], "it can be sent again");
     assert_eq!(store.delivery(key).await.map(drop), Err(StoreError::Corrupt("data_keys.kek".to_owned())));
     // Others of the same kind are accepted and claimed as before.
     let another = accept_new(&store, with_its_row(acceptance(4))).await;
     let leases = store.claim(Claim::due(at(1), at(31), 10)).await.expect("claimable");
     assert_eq!(leases.iter().map(|lease| lease.delivery.id).collect::<Vec<_>>(), [another]);
-    assert_eq!(store.rewrap_keys(100, Vec::new()).await, Ok(0), "what is damaged stays, and ends nothing");
+    assert_eq!(store.rewrap_keys(100, Vec::new()).await, Ok(1), "by the key that wrapped it, before that is retired");
+    assert!(store.delivery(key).await.is_ok(), "it is whole again");
+    assert_eq!(store.rewrap_keys(100, Vec::new()).await, Ok(0));
 }
 
 /// What a list holds, and what it could not read.

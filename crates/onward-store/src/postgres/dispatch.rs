@@ -227,13 +227,14 @@ fn lease(
 }
 
 /// Gives an unreadable copy to a person, so that it holds back its own lane only and not every claim. The attempt for which it was to be
-/// leased is taken back: it was not made.
+/// leased is taken back: it was not made. A count that says less than is written down is mended, so that the copy can be sent again.
 async fn park(c: &Client, id: DeliveryId, place: &str, now: Timestamp) -> Result<Parked, Failure> {
     tracing::error!(delivery = %id, place, "a queued copy is unreadable and waits for a person");
     let reason = rows::unreadable(place);
     let row = session::first(
         c,
-        "UPDATE deliveries SET state = 'failed', version = version + 1, attempts = attempts - 1, next_attempt = NULL,
+        "UPDATE deliveries SET state = 'failed', version = version + 1,
+             attempts = greatest(attempts - 1, (SELECT max(a.attempt) FROM attempts a WHERE a.delivery = deliveries.id)), next_attempt = NULL,
              lease_token = NULL, lease_until = NULL, reason = $1, words = NULL, changed = $2 WHERE id = $3
          RETURNING transfer, recipient",
         &[&reason, &micros(now), &id.0],

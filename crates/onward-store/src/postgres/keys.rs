@@ -85,8 +85,7 @@ pub(super) async fn rewrap<'j>(work: &mut Work<'j>, (limit, audit): &'j (u32, Ve
     let (mut ids, mut keks, mut wrapped) = (Vec::new(), Vec::new(), Vec::new());
     for row in &found {
         let old = rows::data_key(&Columns::of("data_keys", row))?;
-        // What is damaged stays as it is, and keeps no other from being wrapped anew.
-        let Some(new) = c.keys().vault().rewrapped_unless_damaged(&old)? else { continue };
+        let Some(new) = c.keys().vault().rewrapped(&old)? else { continue };
         ids.push(new.id.0);
         keks.push(new.kek);
         wrapped.push(new.wrapped);

@@ -30,8 +30,12 @@ pub trait KeyEncryption: Send + Sync + 'static {
     /// Unwraps a data key that the key `id` wrapped.
     ///
     /// # Errors
-    /// [`KeyFault::Missing`] when there is no key `id`, [`KeyFault::Misnamed`] when there is none and another one opens it, [`KeyFault::Wrong`] when it is another one.
+    /// [`KeyFault::Missing`] when there is no key `id`, [`KeyFault::Misnamed`] when there is none and another one opens it,
+    /// [`KeyFault::Wrong`] when it is another one.
     fn unwrap(&self, id: &str, name: &[u8], wrapped: &[u8]) -> Result<Zeroizing<[u8; 32]>, KeyFault>;
+
+    /// Unwraps a data key by whichever key wrapped it; none where no key did.
+    fn unwrap_by_any(&self, name: &[u8], wrapped: &[u8]) -> Option<Zeroizing<[u8; 32]>>;
 }
 
 /// The text is no key ring. No text carries a key.
@@ -191,12 +195,19 @@ impl KeyEncryption for KeyRing {
         }
         let keys = self.read();
         let Some(cipher) = keys.ciphers.get(id) else {
+            drop(keys);
             // Only what it was wrapped by opens it: then no key is missing, and the name is damaged.
-            let misnamed = keys.ciphers.values().any(|cipher| cipher.open(0, name, wrapped).is_ok());
+            let misnamed = self.unwrap_by_any(name, wrapped).is_some();
             return Err(if misnamed { KeyFault::Misnamed } else { KeyFault::Missing(id.to_owned()) });
         };
         let plain = cipher.open(0, name, wrapped).map_err(|_| KeyFault::Wrong(id.to_owned()))?;
         plain.as_slice().try_into().map(Zeroizing::new).map_err(|_| KeyFault::Wrong(id.to_owned()))
+    }
+
+    fn unwrap_by_any(&self, name: &[u8], wrapped: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
+        let keys = self.read();
+        let plain = keys.ciphers.values().find_map(|cipher| cipher.open(0, name, wrapped).ok())?;
+        plain.as_slice().try_into().map(Zeroizing::new).ok()
     }
 }
 

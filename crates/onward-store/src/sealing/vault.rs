@@ -124,12 +124,18 @@ impl Vault {
         }
     }
 
-    /// The row under the current key-encryption key; `None`, with a word in the log, when it is damaged or destroyed.
-    pub(crate) fn rewrapped_unless_damaged(&self, row: &DataKeyRow) -> Result<Option<DataKeyRow>, KeyFault> {
+    /// The row under the current key-encryption key; `None` when it is destroyed. One that is damaged stays so, with a word in the log. One whose name of the key
+    /// that wrapped it is damaged is whole again by that: whoever retires that key must not lose it.
+    pub(crate) fn rewrapped(&self, row: &DataKeyRow) -> Result<Option<DataKeyRow>, KeyFault> {
         let secret = match unwrapped(self.encryption.as_ref(), row) {
-            Err(fault @ (KeyFault::Misnamed | KeyFault::Wrong(_))) => {
-                tracing::error!(id = %row.id, %fault, "a data key of the store is damaged, and not wrapped anew");
-                return Ok(None);
+            Err(KeyFault::Misnamed) => {
+                tracing::error!(id = %row.id, place = "data_keys.kek", "a data key of the store was damaged, and is wrapped anew");
+                row.wrapped.as_deref().and_then(|wrapped| self.encryption.unwrap_by_any(&name(row.id), wrapped))
+            }
+            Err(fault @ KeyFault::Wrong(_)) => {
+                tracing::error!(id = %row.id, %fault, "a data key of the store is damaged, and stays so");
+                // Under the current key's name, so that none that is retired is asked for on its account.
+                return Ok(Some(DataKeyRow { kek: self.encryption.current()?, ..row.clone() }));
             }
             secret => secret?,
         };

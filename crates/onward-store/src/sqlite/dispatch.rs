@@ -101,7 +101,8 @@ pub(super) fn claim(c: &Keyed<'_>, claim: &Claim) -> Result<Vec<Lease>, Failure>
 /// A due copy by its place, with its identifier as far as that can be read.
 type Due = (i64, Result<DeliveryId, Corrupt>);
 
-/// Gives an unreadable copy to a person, so that it holds back its own lane only and not every claim.
+/// Gives an unreadable copy to a person, so that it holds back its own lane only and not every claim. A count of attempts that says less than is
+/// written down is mended, so that the copy can be sent again.
 fn park(
     c: &Keyed<'_>,
     sequence: i64,
@@ -116,6 +117,7 @@ fn park(
     let parked = c
         .prepare_cached(
             "UPDATE deliveries SET state = 'failed', version = version + 1, next_attempt = NULL, lease_token = NULL,
+                 attempts = max(attempts, coalesce((SELECT max(a.attempt) FROM attempts a WHERE a.delivery = deliveries.id), 0)),
                  lease_until = NULL, reason = ?, words = NULL, changed = ? WHERE sequence = ? RETURNING transfer, recipient",
         )?
         .query_and_then(params![reason, micros(now), sequence], |row| {

@@ -77,8 +77,7 @@ pub(super) fn rewrap(c: &Keyed<'_>, limit: u32, audit: &[AuditRow]) -> Result<u6
     let mut done = 0;
     let mut update = c.prepare_cached("UPDATE data_keys SET kek = ?, wrapped = ? WHERE id = ?")?;
     for row in &old {
-        // What is damaged stays as it is, and keeps no other from being wrapped anew.
-        let Some(new) = c.keys().vault().rewrapped_unless_damaged(row)? else { continue };
+        let Some(new) = c.keys().vault().rewrapped(row)? else { continue };
         update.execute(params![new.kek, new.wrapped, new.id.to_string()])?;
         done += 1;
     }
