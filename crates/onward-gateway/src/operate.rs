@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use onward_core::audit::{AuditEntry, AuditQuery, AuditWord, Basis};
+use onward_core::audit::{AuditEntry, AuditQuery, AuditRow, AuditWord, Basis};
 use onward_core::cause::Cause;
 use onward_core::directory::Endpoint;
 use onward_core::state::RecipientKind;
@@ -317,21 +317,8 @@ impl Gateway {
         }
         let at = self.clock.now();
         let beside = self.told_of_resending(&record, &to).await?;
-        let entry = AuditEntry {
-            transfer: Some(record.transfer),
-            delivery: Some(delivery),
-            recipient: Some(record.recipient),
-            // A response to the sender carries nothing about a person.
-            patient: record.patient.filter(|_| record.kind != RecipientKind::Sender),
-            request_id: decider.request_id.map(str::to_owned),
-            ..AuditEntry::new(
-                AuditWord::Release,
-                at,
-                decider.agent.clone(),
-                format!("{how} of a {} copy{beside}: {}", record.state, decider.reason),
-            )
-        };
-        let rows = vec![self.journal.row(&entry)];
+        let detail = format!("{how} of a {} copy{beside}: {}", record.state, decider.reason);
+        let rows = vec![self.decided_of(record, decider, at, detail)];
         let requeued = self.store.requeue(delivery, Again { how, to }, decider.by, decider.reason, at, rows).await?;
         self.work.notify_one();
         Ok(if requeued { Resent::Queued } else { Resent::Not })
@@ -355,25 +342,24 @@ impl Gateway {
             return Ok(Closing::Unfinished);
         }
         let at = self.clock.now();
-        let entry = AuditEntry {
-            transfer: Some(record.transfer),
-            delivery: Some(delivery),
-            recipient: Some(record.recipient),
-            // A response to the sender carries nothing about a person.
-            patient: record.patient.filter(|_| record.kind != RecipientKind::Sender),
-            request_id: decider.request_id.map(str::to_owned),
-            ..AuditEntry::new(
-                AuditWord::Release,
-                at,
-                decider.agent.clone(),
-                format!("{CLOSED_COPY}{}, a {} copy: {}", decider.by, record.state, decider.reason),
-            )
-        };
-        let audit = vec![self.journal.row(&entry)];
+        let detail = format!("{CLOSED_COPY}{}, a {} copy: {}", decider.by, record.state, decider.reason);
+        let audit = vec![self.decided_of(record, decider, at, detail)];
         let (by, reason) = (decider.by.to_owned(), decider.reason.to_owned());
         let closed =
             self.store.close_copy(CloseCopy { delivery, expected_version: seen, by, reason, at, audit }).await?;
         Ok(if closed { Closing::Done } else { Closing::Not })
+    }
+
+    fn decided_of(&self, copy: DeliveryRecord, decider: &Decider<'_>, at: Timestamp, detail: String) -> AuditRow {
+        self.journal.row(&AuditEntry {
+            transfer: Some(copy.transfer),
+            delivery: Some(copy.id),
+            recipient: Some(copy.recipient),
+            // A response to the sender carries nothing about a person.
+            patient: copy.patient.filter(|_| copy.kind != RecipientKind::Sender),
+            request_id: decider.request_id.map(str::to_owned),
+            ..AuditEntry::new(AuditWord::Release, at, decider.agent.clone(), detail)
+        })
     }
 
     /// The copies that [`Gateway::start_bulk`] would send again: those that failed and fit the filter, at most [`BULK_MAX`].
@@ -439,7 +425,7 @@ impl Gateway {
         Ok((!self.store.deliveries(query).await?.rows.is_empty()).then(|| code.clone()))
     }
 
-    pub(crate) fn configured(&self, decider: &Decider<'_>, what: String) -> onward_core::audit::AuditRow {
+    pub(crate) fn configured(&self, decider: &Decider<'_>, what: String) -> AuditRow {
         let detail = format!("{what} {}: {}", decider.by, decider.reason);
         self.journal.row(&AuditEntry {
             request_id: decider.request_id.map(str::to_owned),

@@ -26,9 +26,8 @@ use super::terminal::{Style, Terminal};
 use crate::config::Config;
 
 /// Takes a delivery, or all of a transfer's, away from whoever should not have it: from the commit on it cannot be read,
-/// and whoever may have it gets a notice without patient data; so does a home that saw on its list of arrivals whom it is about, or
-/// answered for it unopened. Tells who opened it, or saw it on a list, and when. Without --yes it only shows
-/// what it would do.
+/// and whoever may have it gets a notice without patient data; so does whoever saw on a home's list of arrivals, or in a Task, whom it is
+/// about, or answered for it unopened. Tells who opened it, or saw it so, and when. Without --yes it only shows what it would do.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   onward recall 7e1f4c52-2d4b-4e39-8b0c-3a1d9f6e5b20 --by 'Ada Wells' --reason 'wrong home'

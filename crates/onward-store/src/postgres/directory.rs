@@ -74,7 +74,7 @@ async fn move_along(work: &Work<'_>, import: &Import) -> Result<Vec<MovedAlong>,
         }
         let by_person = !from.leads_on_to(to, false);
         let params: session::Params<'_> = &[&json(to), &ods.as_str(), &json(from), &now, &by_person];
-        let copies = session::execute(c, query::MOVE_ALONG, params).await?;
+        let copies = session::execute(c, query::resending::MOVE_ALONG, params).await?;
         if copies > 0 {
             let (recipient, from, to) = (ods.clone(), from.clone(), to.clone());
             moved.push(MovedAlong { recipient, from, to, copies });

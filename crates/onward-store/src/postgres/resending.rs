@@ -98,7 +98,7 @@ pub(super) async fn requeue<'j>(
     let new_address = again.to.new_address().map(json);
     let queued = session::execute(
         c,
-        &query::requeue(&DIALECT),
+        &query::resending::requeue(&DIALECT),
         &[
             &micros(again.at),
             &again.delivery.0,
@@ -127,11 +127,11 @@ pub(super) async fn requeue<'j>(
 
 /// Refuses when the copy's address, or the directory's of its recipient, is another than was read; both stay as they are until the commit.
 async fn stands(c: &Keyed, delivery: DeliveryId, from: &Endpoint, to: &Endpoint) -> Result<(), Failure> {
-    let Some(found) = session::first(c, query::ADDRESS, &[&delivery.0]).await? else { return Ok(()) };
+    let Some(found) = session::first(c, query::resending::ADDRESS, &[&delivery.0]).await? else { return Ok(()) };
     let recipient: OdsCode = Columns::of("deliveries", &found).parsed("recipient")?;
     let entry = directory::entry_held_still(c, &recipient).await?;
     // Read again, behind the directory: what is queued goes along when that changes.
-    let Some(found) = session::first(c, query::ADDRESS, &[&delivery.0]).await? else { return Ok(()) };
+    let Some(found) = session::first(c, query::resending::ADDRESS, &[&delivery.0]).await? else { return Ok(()) };
     let stored: String = Columns::of("deliveries", &found).get("endpoint")?;
     let as_read = stored == json(from) && entry.is_some_and(|entry| entry.endpoint() == to);
     if as_read { Ok(()) } else { Err(Failure::Overtaken) }
@@ -159,9 +159,12 @@ async fn keep(c: &Keyed, again: &Requeue<'_>) -> Result<(), Failure> {
 async fn close<'j>(work: &mut Work<'j>, close: &'j CloseCopy) -> Result<bool, Failure> {
     let c = work.client();
     let at = micros(close.at);
-    let found =
-        session::first(c, &query::close(&DIALECT), &[&at, &close.delivery.0, &stored_count(close.expected_version)])
-            .await?;
+    let found = session::first(
+        c,
+        &query::resending::close(&DIALECT),
+        &[&at, &close.delivery.0, &stored_count(close.expected_version)],
+    )
+    .await?;
     let Some(found) = found else { return Ok(false) };
     let version = Columns::of("deliveries", &found).count("version")?;
     let row = closure_row(&close.delivery.to_string(), version);
@@ -197,7 +200,7 @@ async fn replays(c: &Keyed, condition: &str, id: Uuid) -> Result<Vec<Replay>, Fa
 }
 
 async fn left_since(c: &Keyed, delivery: DeliveryId) -> Result<u64, Failure> {
-    let counted = session::first(c, &query::left_since(), &[&delivery.0]).await?;
+    let counted = session::first(c, &query::resending::left_since(), &[&delivery.0]).await?;
     let count: i64 = counted.map_or(Ok(0), |row| Columns::of("deliveries", &row).count("n"))?;
     u64::try_from(count).map_err(|_| Failure::corrupt("deliveries", "sequence"))
 }

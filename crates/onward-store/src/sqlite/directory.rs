@@ -42,7 +42,7 @@ fn move_along(c: &Keyed<'_>, entries: &[DirectoryEntry], at: Timestamp) -> Resul
             continue;
         }
         let by_person = !from.leads_on_to(to, false);
-        let copies = c.prepare_cached(query::MOVE_ALONG)?.execute(params![
+        let copies = c.prepare_cached(query::resending::MOVE_ALONG)?.execute(params![
             json(to),
             ods.as_str(),
             json(from),

@@ -48,8 +48,9 @@ impl ResendStore for SqliteStore {
 
     async fn left_since(&self, delivery: DeliveryId) -> Result<u64, StoreError> {
         self.read(move |c| {
-            let count: i64 =
-                c.prepare_cached(&query::left_since())?.query_row([delivery.to_string()], |row| row.get(0))?;
+            let count: i64 = c
+                .prepare_cached(&query::resending::left_since())?
+                .query_row([delivery.to_string()], |row| row.get(0))?;
             u64::try_from(count).map_err(|_| Failure::corrupt("deliveries", "sequence"))
         })
         .await
@@ -117,7 +118,7 @@ pub(super) fn requeue(c: &Keyed<'_>, again: &Requeue<'_>, audit: &[AuditRow]) ->
     if let Whereto::Directory { from, to } = again.to {
         stands(c, &id, from, to)?;
     }
-    let queued = c.prepare_cached(&query::requeue(&DIALECT))?.execute(params![
+    let queued = c.prepare_cached(&query::resending::requeue(&DIALECT))?.execute(params![
         micros(again.at),
         id,
         REPLAYED,
@@ -161,7 +162,7 @@ pub(super) fn requeue(c: &Keyed<'_>, again: &Requeue<'_>, audit: &[AuditRow]) ->
 fn close(c: &Keyed<'_>, close: &CloseCopy) -> Result<bool, Failure> {
     let id = close.delivery.to_string();
     let version = c
-        .prepare_cached(&query::close(&DIALECT))?
+        .prepare_cached(&query::resending::close(&DIALECT))?
         .query_and_then(params![micros(close.at), id, stored_count(close.expected_version)], |row| {
             Ok::<_, Failure>(Columns::of("deliveries", row).count("version")?)
         })?
@@ -186,7 +187,7 @@ fn close(c: &Keyed<'_>, close: &CloseCopy) -> Result<bool, Failure> {
 /// Refuses when the copy's address, or the directory's of its recipient, is another than was read.
 fn stands(c: &Keyed<'_>, id: &str, from: &Endpoint, to: &Endpoint) -> Result<(), Failure> {
     let found = c
-        .prepare_cached(query::ADDRESS)?
+        .prepare_cached(query::resending::ADDRESS)?
         .query_and_then([id], |row| {
             let columns = Columns::of("deliveries", row);
             Ok::<_, Failure>((columns.parsed::<OdsCode>("recipient")?, columns.get::<String>("endpoint")?))
