@@ -41,8 +41,8 @@ pub use erasure::{
 };
 pub use keys::KeyUsage;
 pub use lifecycle::{
-    Checkup, Claim, Ended, Ending, Flaw, GivenUp, Intent, Late, Notice, Overdue, Parked, Parking, Pause, Predecessor,
-    Renewal, TakeBack, Voided, Waiting,
+    Checkup, Claim, Ended, Ending, Flaw, GivenUp, Intent, Late, Notice, Overdue, Parked, Parking, Pause, Placing,
+    Predecessor, Renewal, TakeBack, Telling, Voided, Waiting,
 };
 pub use listed::{Damaged, Listed};
 pub use log::{AuditColumns, AuditContent, AuditHeader, StoredAudit};
@@ -327,6 +327,11 @@ pub trait Store:
     /// is committed with it; one of which it fails to say anything is leased untold, and the others are not hindered. One that cannot be
     /// read fails, for a person: that is no attempt, and what the claim's parking says of it is committed with it.
     async fn claim(&self, claim: Claim) -> Result<Vec<Lease>, StoreError>;
+
+    /// Places copies that are due for their recipients to collect, by the order and the pauses of [`Store::claim`]: nothing of them leaves, so
+    /// that each one's attempt begins and ends in this transaction, and nobody leases it. Gives them as they were. One that cannot be read, or of
+    /// which there is nothing to tell because every rule panics, is left to the next claim.
+    async fn place(&self, placing: Placing) -> Result<Vec<DeliveryRecord>, StoreError>;
 
     /// Makes leases last longer; `false` where the token is no longer the copy's (fenced off), or the copy's attempt has ended.
     async fn renew(&self, renewal: Renewal) -> Result<Vec<bool>, StoreError>;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
 use onward_core::client::Client;
+use onward_core::directory::Endpoint;
 use onward_core::scanning::NotScanned;
 use onward_core::state::{EndReason, RecipientKind};
 use onward_core::store::{Acceptance, Accepted, Held, NewHold, NewTransfer, StoreError, TransferRecord, Waiting};
@@ -136,8 +137,8 @@ impl Gateway {
         let mut acceptance = self.acceptance_with(submission, transfer, pds).await?;
         let NewTransfer { document_id, document_set_id, response, .. } = &acceptance.transfer;
         let response = response.clone();
-        for copy in &acceptance.deliveries {
-            // Read here, so that no transaction waits for it when the copy leaves.
+        for copy in acceptance.deliveries.iter().filter(|copy| copy.endpoint != Endpoint::Inbox {}) {
+            // Read here, so that no transaction waits for it when the copy leaves. What is collected is read when it is, in the form that is asked for.
             self.reader.read_ahead(&copy.media_type, &copy.body);
         }
         let named: Vec<String> = document_id.iter().chain(document_set_id).cloned().collect();

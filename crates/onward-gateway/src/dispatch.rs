@@ -9,12 +9,14 @@ mod running;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use onward_core::TRACES;
 use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord, Basis};
 use onward_core::directory::Endpoint;
 use onward_core::state::{DeliveryState, RecipientKind, TransportKind};
-use onward_core::store::{AttemptEnd, AttemptOutcome, DeliveryRecord, Intent, Lease, Outgoing, Parking, StoreError};
+use onward_core::store::{
+    AttemptEnd, AttemptOutcome, DeliveryRecord, Intent, Lease, Outgoing, Parking, Placing, StoreError, Telling,
+};
 use onward_core::transport::{Outbound, SendError, Sent, Transport};
 use tokio::sync::watch;
 use tracing::Instrument as _;
@@ -22,9 +24,12 @@ use tracing::field::Empty;
 
 use self::running::Running;
 use crate::Gateway;
+use crate::contents::Leaving;
 
 /// How long an idle dispatcher waits before it looks again without having been woken.
 const IDLE: Duration = Duration::from_millis(500);
+/// Copies placed into inboxes in one round, as many as fill a commit.
+const PLACED_AT_ONCE: u32 = 64;
 /// Attempts of which nothing can be told before a person must look.
 const UNTOLD_MAX: u32 = 3;
 
@@ -66,9 +71,28 @@ impl Gateway {
     /// When the store cannot claim or complete; leases then expire and the copies are sent again.
     pub async fn dispatch_due(&self) -> Result<usize, StoreError> {
         let mut running = Running::of(self);
-        running.fill().await?;
+        let handled = running.fill().await?;
         running.all().await;
-        running.complete().await
+        running.complete().await?;
+        Ok(handled)
+    }
+
+    /// Places copies that are due into their recipients' inboxes: nothing of them leaves before somebody reads it. The number.
+    async fn place(&self, now: Timestamp) -> Result<usize, StoreError> {
+        let (journal, clock) = (self.journal.clone(), Arc::clone(&self.clock));
+        let told = Telling::new(move |copy| {
+            let state = DeliveryState::AwaitingCollection;
+            let entry = attempt_entry(copy, clock.now(), &AttemptOutcome::Sent { state, reference: None }, None);
+            vec![journal.row(&entry)]
+        });
+        let placed = self.store.place(Placing { now, limit: PLACED_AT_ONCE, told }).await?;
+        for copy in &placed {
+            let attempt = copy.attempts.saturating_add(1);
+            let outcome = DeliveryState::AwaitingCollection.as_str();
+            attempt_span(copy, attempt).record("onward.outcome", outcome);
+            tell_attempt(copy, attempt, outcome);
+        }
+        Ok(placed.len())
     }
 
     /// What leaves this machine about a person is told before it does, so that a node that is killed while it sends has said so.
@@ -119,12 +143,7 @@ impl Gateway {
 
     /// One attempt, told as a trace where anything is traced.
     async fn attempt(&self, lease: &Lease) -> AttemptEnd {
-        let record = &lease.delivery;
-        let span = tracing::info_span!(
-            target: TRACES, "attempt", otel.name = "deliver", otel.kind = "client", onward.delivery = %record.id,
-            onward.recipient = %record.recipient, onward.kind = %record.kind,
-            onward.transport = %record.endpoint.kind(), onward.attempt = lease.attempt, onward.outcome = Empty,
-        );
+        let span = attempt_span(&lease.delivery, lease.attempt);
         let end = self.attempt_once(lease).instrument(span.clone()).await;
         span.record("onward.outcome", outcome_word(&end.outcome));
         end
@@ -140,10 +159,7 @@ impl Gateway {
         self.note_health(record, &sent);
         let outcome = self.outcome(lease, sent).await;
         let audit = vec![self.journal.row(&self.attempt_entry(lease, &outcome))];
-        tracing::info!(
-            delivery = %record.id, kind = %record.kind, recipient = %record.recipient, attempt = lease.attempt,
-            outcome = outcome_word(&outcome), "attempt"
-        );
+        tell_attempt(record, lease.attempt, outcome_word(&outcome));
         AttemptEnd { delivery: record.id, token: lease.token, outcome, at, audit }
     }
 
@@ -276,40 +292,10 @@ impl Gateway {
         }
     }
 
-    /// An attempt that may have reached the partner is a disclosure, whatever its outcome.
     fn attempt_entry(&self, lease: &Lease, outcome: &AttemptOutcome) -> AuditEntry {
-        let record = &lease.delivery;
-        // A response to the sender carries nothing about a person.
-        let discloses = record.kind != RecipientKind::Sender;
-        let as_disclosure = |word| if discloses { word } else { AuditWord::Respond };
-        let (word, success, detail) = match outcome {
-            AttemptOutcome::Sent { state: DeliveryState::AwaitingCollection, .. } => {
-                (AuditWord::Disclose, true, "placed in the recipient's inbox; nothing has left yet".to_owned())
-            }
-            AttemptOutcome::Sent { reference, .. } => {
-                let reference = reference.as_deref().unwrap_or("none");
-                (AuditWord::Disclose, true, format!("attempt {}; partner's reference {reference}", lease.attempt))
-            }
-            AttemptOutcome::Retry { reason, .. } => (AuditWord::AttemptFailed, false, reason.clone()),
-            AttemptOutcome::Failed { reason } => (AuditWord::DeliveryFailed, false, reason.clone()),
-        };
-        let detail = match &record.replay {
-            Some(why) => format!("replay ({why}): {detail}"),
-            None => detail,
-        };
         // From the inbox nothing has left before it is read.
         let leaving = lease.outgoing.as_ref().map(|outgoing| self.reader.of(&outgoing.media_type, &outgoing.body));
-        AuditEntry {
-            success,
-            transfer: Some(record.transfer),
-            delivery: Some(record.id),
-            recipient: Some(record.recipient.clone()),
-            patient: record.patient.clone().filter(|_| discloses),
-            basis: discloses.then(|| Basis::care(&record.basis)),
-            content_sha256: leaving.as_ref().map(|leaving| leaving.sha256.clone()),
-            contents: leaving.filter(|_| discloses).map(|leaving| leaving.contents),
-            ..AuditEntry::new(as_disclosure(word), self.clock.now(), Agent::gateway(), detail)
-        }
+        attempt_entry(&lease.delivery, self.clock.now(), outcome, leaving)
     }
 
     /// An attempt whose lease had passed to another worker ended all the same: what it disclosed is told, and changes nothing. After a
@@ -326,6 +312,59 @@ impl Gateway {
     pub(crate) fn transport(&self, kind: TransportKind) -> Option<&Arc<dyn Transport>> {
         self.transports.iter().find(|transport| transport.kind() == kind)
     }
+}
+
+/// An attempt that may have reached the partner is a disclosure, whatever its outcome.
+fn attempt_entry(
+    record: &DeliveryRecord,
+    now: Timestamp,
+    outcome: &AttemptOutcome,
+    leaving: Option<Leaving>,
+) -> AuditEntry {
+    // A response to the sender carries nothing about a person.
+    let discloses = record.kind != RecipientKind::Sender;
+    let as_disclosure = |word| if discloses { word } else { AuditWord::Respond };
+    let (word, success, detail) = match outcome {
+        AttemptOutcome::Sent { state: DeliveryState::AwaitingCollection, .. } => {
+            (AuditWord::Disclose, true, "placed in the recipient's inbox; nothing has left yet".to_owned())
+        }
+        AttemptOutcome::Sent { reference, .. } => {
+            let reference = reference.as_deref().unwrap_or("none");
+            (AuditWord::Disclose, true, format!("attempt {}; partner's reference {reference}", record.attempts))
+        }
+        AttemptOutcome::Retry { reason, .. } => (AuditWord::AttemptFailed, false, reason.clone()),
+        AttemptOutcome::Failed { reason } => (AuditWord::DeliveryFailed, false, reason.clone()),
+    };
+    let detail = match &record.replay {
+        Some(why) => format!("replay ({why}): {detail}"),
+        None => detail,
+    };
+    AuditEntry {
+        success,
+        transfer: Some(record.transfer),
+        delivery: Some(record.id),
+        recipient: Some(record.recipient.clone()),
+        patient: record.patient.clone().filter(|_| discloses),
+        basis: discloses.then(|| Basis::care(&record.basis)),
+        content_sha256: leaving.as_ref().map(|leaving| leaving.sha256.clone()),
+        contents: leaving.filter(|_| discloses).map(|leaving| leaving.contents),
+        ..AuditEntry::new(as_disclosure(word), now, Agent::gateway(), detail)
+    }
+}
+
+/// The trace of an attempt.
+fn attempt_span(record: &DeliveryRecord, attempt: u32) -> tracing::Span {
+    tracing::info_span!(
+        target: TRACES, "attempt", otel.name = "deliver", otel.kind = "client", onward.delivery = %record.id,
+        onward.recipient = %record.recipient, onward.kind = %record.kind,
+        onward.transport = %record.endpoint.kind(), onward.attempt = attempt, onward.outcome = Empty,
+    )
+}
+
+fn tell_attempt(record: &DeliveryRecord, attempt: u32, outcome: &str) {
+    tracing::info!(
+        delivery = %record.id, kind = %record.kind, recipient = %record.recipient, attempt, outcome, "attempt"
+    );
 }
 
 pub(crate) fn retry_after(error: &SendError) -> Option<SignedDuration> {

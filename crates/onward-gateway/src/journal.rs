@@ -65,7 +65,8 @@ impl Journal {
     /// The row of an entry, with its AuditEvent.
     #[must_use]
     pub fn row(&self, entry: &AuditEntry) -> AuditRow {
-        let id = Uuid::new_v4().to_string();
+        // Beside those of the same time in the indexes of the log.
+        let id = Uuid::now_v7().to_string();
         let event = audit_event(&self.content(entry, &id))
             .expect("every time in it is a Timestamp and every code is one of ours")
             .into_bytes();

@@ -14,9 +14,9 @@ use std::sync::Arc;
 use onward_core::store::StoreError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Large messages that are taken in at once have so many kilobytes together. Each takes about ten times its size in memory until its copies and
-/// their pages are packed. More would not be faster, as reading and rendering wait for processors.
-const KILOBYTES_AT_ONCE: u32 = 4_000;
+/// Large messages that are taken in at once have so many kilobytes together for each processor, of which there are two at least. Each takes about ten
+/// times its size in memory until its copies and their pages are packed. More would not be faster, as reading and rendering wait for processors.
+const KILOBYTES_OF_A_PROCESSOR: u32 = 1_500;
 /// The share of its room that a message keeps while it waits for its commit, packed: about twice its size in memory.
 const PACKED: usize = 5;
 /// Large messages that are with the scanner at once have so many kilobytes together; what is decoded of one is up to a third more than its
@@ -55,7 +55,8 @@ pub(crate) struct Room {
 impl Room {
     /// The room in which messages are read and their copies made.
     pub(crate) fn of_makers() -> Self {
-        Self::with_patience(KILOBYTES_AT_ONCE, WAIT_MAX)
+        let processors = std::thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 64));
+        Self::with_patience(KILOBYTES_OF_A_PROCESSOR * u32::try_from(processors).unwrap_or(2), WAIT_MAX)
     }
 
     /// The room of those that are with the scanner.
@@ -113,9 +114,11 @@ fn kilobytes(bytes: usize) -> u32 {
 mod tests {
     use super::*;
 
+    const BOUND: u32 = 4_000;
+
     #[tokio::test]
     async fn large_messages_share_a_bound_and_small_ones_need_no_room() {
-        let room = Room::with_patience(KILOBYTES_AT_ONCE, Duration::from_millis(50));
+        let room = Room::with_patience(BOUND, Duration::from_millis(50));
         let first = room.enter(1_900_000).await.expect("room");
         let second = room.enter(2_000_000).await.expect("room");
         assert!(first.is_some() && second.is_some());
@@ -128,7 +131,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_for_its_commit_leaves_room_for_others() {
-        let room = Room::with_patience(KILOBYTES_AT_ONCE, Duration::from_millis(50));
+        let room = Room::with_patience(BOUND, Duration::from_millis(50));
         let mut first = room.enter(4_000_000).await.expect("room").expect("it is large");
         let making = Room::until_packed(&mut first);
         assert_eq!(room.taken(), 4_000, "nothing is free while it is made");
@@ -159,7 +162,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_largest_has_it_alone_and_whoever_came_first_goes_first() {
-        let room = Room::with_patience(KILOBYTES_AT_ONCE, Duration::from_secs(60));
+        let room = Room::with_patience(BOUND, Duration::from_secs(60));
         let inside = room.enter(1_000_000).await.expect("room");
         let mut alone = Box::pin(room.enter(50_000_000));
         let mut later = Box::pin(room.enter(300_000));
@@ -170,7 +173,7 @@ mod tests {
         assert!(pending.await, "what would fit waits behind what came before it");
         drop(inside);
         let alone = alone.await.expect("room");
-        assert_eq!(room.taken(), u64::from(KILOBYTES_AT_ONCE));
+        assert_eq!(room.taken(), u64::from(BOUND));
         drop(alone);
         assert!(later.await.is_ok());
         assert_eq!(room.taken(), 0);

@@ -16,6 +16,7 @@ pub(crate) mod letters;
 pub(crate) mod lifecycle;
 pub(crate) mod operations;
 pub(crate) mod people;
+pub(crate) mod placing;
 pub(crate) mod readdressing;
 pub(crate) mod responding;
 pub(crate) mod retention;
@@ -56,9 +57,13 @@ macro_rules! every_contract {
             a_hold_changes_with_its_reason,
             a_closed_transfer_is_not_sent,
         );
+        $crate::contract::every_contract!($open, placing:
+            what_is_collected_is_placed_at_once_in_the_order_in_which_it_is_due,
+            placing_keeps_lanes_pauses_and_leases,
+            placing_at_once_places_each_once,
+        );
         $crate::contract::every_contract!($open, delivering:
             a_copy_is_leased_to_one,
-            what_is_collected_takes_nobodys_place,
             claims_at_once_never_share_a_copy,
             what_is_about_to_be_sent_is_told_with_its_lease,
             a_copy_of_which_nothing_can_be_told_hinders_no_other,
@@ -260,6 +265,7 @@ macro_rules! every_contract {
         $crate::contract::every_contract!($open, damaged:
             what_cannot_be_read_is_parked_with_its_audit_and_makes_no_attempt,
             a_damaged_count_or_key_hinders_no_other_and_is_told_all_the_same,
+            what_cannot_be_placed_is_left_to_a_claim,
             a_list_goes_on_without_what_cannot_be_read_and_says_so,
         );
     };

@@ -61,16 +61,6 @@ pub(crate) fn stays(endpoint: &str) -> bool {
     endpoint == json(&Endpoint::Inbox {})
 }
 
-/// Of what is due, with stored endpoints and in its order: at most so many that leave, and all that stay.
-pub(crate) fn within<T>(limit: u32, due: Vec<(T, String)>) -> Vec<T> {
-    let mut leave = 0;
-    let is_within = |(copy, endpoint): (T, String)| {
-        leave += u32::from(!stays(&endpoint));
-        (stays(&endpoint) || leave <= limit).then_some(copy)
-    };
-    due.into_iter().filter_map(is_within).collect()
-}
-
 /// A count or size as stored.
 pub(crate) fn stored_count(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)

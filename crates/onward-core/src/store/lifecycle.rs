@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Lease, NewDelivery, NewHold};
+use super::{DeliveryRecord, Lease, NewDelivery, NewHold};
 use crate::audit::AuditRow;
 use crate::directory::{Endpoint, Hub};
 use crate::state::EndReason;
@@ -125,8 +125,6 @@ pub struct Claim {
     pub lease_until: Timestamp,
     /// At most so many.
     pub limit: u32,
-    /// So many more of those that recipients collect: nothing of them leaves, and so they take nobody's place.
-    pub inboxes: u32,
     /// Nothing for these endpoints: they do not answer at present.
     pub except: Vec<Endpoint>,
     /// Nothing for any endpoint behind these: there is no place for it.
@@ -211,8 +209,19 @@ impl Claim {
     pub fn due(now: Timestamp, lease_until: Timestamp, limit: u32) -> Self {
         let (except, full) = (Vec::new(), Vec::new());
         let (intent, parking) = (Intent::none(), Parking::none());
-        Self { now, lease_until, limit, inboxes: 0, except, full, only: None, intent, parking }
+        Self { now, lease_until, limit, except, full, only: None, intent, parking }
     }
+}
+
+/// What may be placed into inboxes.
+#[derive(Debug, Clone)]
+pub struct Placing {
+    /// The present moment.
+    pub now: Timestamp,
+    /// At most so many.
+    pub limit: u32,
+    /// What is audited of each copy that is placed, in the transaction that places it.
+    pub told: Telling<DeliveryRecord>,
 }
 
 /// Leases that are to last longer, for their copies are still being sent.

@@ -21,8 +21,6 @@ use crate::Gateway;
 
 /// Ends that come this soon after one another share a commit.
 const GATHER: Duration = Duration::from_millis(5);
-/// Copies placed into inboxes in one round, as many as fill a commit.
-const INBOXES: u32 = 64;
 
 /// The attempts of one dispatcher. While the store is asked, they go on.
 pub(super) struct Running<'g> {
@@ -85,8 +83,8 @@ impl<'g> Running<'g> {
         !self.ended.is_empty()
     }
 
-    /// Begins what is due, as far as there are places; the number begun. What is paused is read with every claim. Endpoints that do
-    /// not answer are left out, but for one copy that probes, beside the places. No hub has all places, and inboxes need none.
+    /// Places what is collected, and begins what else is due, as far as there are places; the number of both. What is paused is read with
+    /// every claim. Endpoints that do not answer are left out, but for one copy that probes, beside the places. No hub has all places.
     pub(super) async fn fill(&mut self) -> Result<usize, StoreError> {
         let gateway = self.gateway;
         // Before the store is asked: however long it takes, nobody else has what it gives before that.
@@ -97,15 +95,14 @@ impl<'g> Running<'g> {
             Claim { intent: gateway.intent(), parking: gateway.parking(), ..Claim::due(now, until, limit) }
         };
         let places = places(gateway);
+        let mut begun = self.meanwhile(gateway.place(now)).await?;
         let (taken, busiest, full) = taken(self.held.values().filter_map(Held::place), share(places));
-        let claim = if taken < places {
+        if taken < places {
             let except = gateway.breakers.open().into_iter().map(|open| open.endpoint).collect();
-            Claim { except, full, inboxes: INBOXES, ..due((places - taken).min(share(places) - busiest)) }
-        } else {
-            Claim { only: Some(Endpoint::Inbox {}), inboxes: INBOXES, ..due(0) }
-        };
-        let leases = self.meanwhile(gateway.store.claim(claim)).await?;
-        let mut begun = self.begin(leases, (asked, until), false);
+            let claim = Claim { except, full, ..due((places - taken).min(share(places) - busiest)) };
+            let leases = self.meanwhile(gateway.store.claim(claim)).await?;
+            begun += self.begin(leases, (asked, until), false);
+        }
         for endpoint in gateway.breakers.take_probes(now) {
             let claim = Claim { only: Some(endpoint), ..due(1) };
             let leases = self.meanwhile(gateway.store.claim(claim)).await?;

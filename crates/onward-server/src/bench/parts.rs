@@ -115,7 +115,7 @@ async fn store(
 /// of its own before.
 fn again(template: &Acceptance) -> Acceptance {
     let (id, mut again) = (TransferId::random(), template.clone());
-    let fresh = || Uuid::new_v4().to_string();
+    let (fresh, in_order) = (|| Uuid::new_v4().to_string(), || Uuid::now_v7().to_string());
     again.transfer.id = id;
     again.transfer.received = now();
     again.transfer.message_id = fresh();
@@ -125,7 +125,7 @@ fn again(template: &Acceptance) -> Acceptance {
     again.deliveries.iter_mut().for_each(|copy| copy.id = DeliveryId::random());
     let others = [&mut again.audit_if_repeat, &mut again.audit_if_conflict];
     for row in again.audit.iter_mut().chain(others) {
-        row.id = fresh();
+        row.id = in_order();
         row.transfer = row.transfer.map(|_| id);
     }
     again

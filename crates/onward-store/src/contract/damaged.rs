@@ -4,13 +4,15 @@ use onward_core::audit::{AuditRow, AuditWord};
 use onward_core::directory::Endpoint;
 use onward_core::state::DeliveryState;
 use onward_core::store::{
-    Accepted, Claim, DeliveryQuery, Listed, NewHold, Parked, Parking, Resend, StoreError, StuckQuery, Transition,
+    Accepted, Claim, DeliveryQuery, DeliveryRecord, Listed, NewHold, Parked, Parking, Resend, StoreError, StuckQuery,
+    Telling, Transition,
 };
 use onward_core::{DeliveryId, TransferId};
 use uuid::Uuid;
 
 use super::delivering::change;
 use super::lifecycle::with_its_row;
+use super::placing::{ids_claimed, placed_by, rule as placed_rule};
 use super::{Shared, accept_new, acceptance, at, hold, log, ods, row};
 
 /// The database of a store, reached beside it. What is run is the same on every engine.
@@ -110,6 +112,26 @@ pub(crate) async fn a_damaged_count_or_key_hinders_no_other_and_is_told_all_the_
 }
 
 /// What a list holds, and what it could not read.
+pub(crate) async fn what_cannot_be_placed_is_left_to_a_claim(store: Shared, database: &impl Damage) {
+    let mut copies = Vec::new();
+    for n in 0..4 {
+        copies.push(accept_new(&store, acceptance(n)).await);
+    }
+    let [count, untold, unreadable, healthy] = [copies[0], copies[1], copies[2], copies[3]];
+    database.damage(&format!("INSERT INTO attempts (delivery, attempt, started) VALUES ('{count}', 1, 0)"));
+    database.damage(&format!("UPDATE deliveries SET version = -1 WHERE id = '{unreadable}'"));
+    let before = log(&store).await.len();
+    let told = Telling::new(move |copy: &DeliveryRecord| {
+        assert_ne!(copy.id, untold, "it falls over this one");
+        placed_rule(copy)
+    });
+    assert_eq!(placed_by(&store, 0, 10, told).await, [healthy]);
+    assert_eq!(log(&store).await.len(), before + 1);
+    assert_eq!(store.delivery(untold).await.expect("readable").expect("there").attempts, 0);
+    assert_eq!(ids_claimed(&store, 1).await, [untold], "the others are a person's");
+    assert_eq!(store.delivery(count).await.expect("readable").expect("there").state, DeliveryState::Failed);
+}
+
 fn listed<T>(list: Listed<T>, id: impl Fn(&T) -> Uuid) -> (Vec<Uuid>, Vec<String>) {
     let damaged = list.damaged.iter().map(ToString::to_string).collect();
     (list.rows.iter().map(id).collect(), damaged)

@@ -58,38 +58,6 @@ fn pushed() -> Endpoint {
     Endpoint::Https { url: "https://practice.example/in".to_owned() }
 }
 
-/// Of what leaves a claim gives so many at most; what is collected comes beside it, in the order in which all are due, and without bytes.
-pub(crate) async fn what_is_collected_takes_nobodys_place(store: Shared) {
-    let mut expected = Vec::new();
-    for n in 0..8 {
-        let mut message = acceptance(n);
-        if n % 2 == 0 {
-            message.deliveries[0].endpoint = pushed();
-        }
-        expected.push((accept_new(&store, message).await, n % 2 == 0));
-    }
-    let claimed = async |limit: u32, inboxes: u32, only: Option<Endpoint>, now: i64| {
-        let claim = Claim { inboxes, only, ..Claim::due(at(now), at(now + 10), limit) };
-        let leases = store.claim(claim).await.expect("claimable");
-        leases.iter().map(|lease| (lease.delivery.id, lease.outgoing.is_some())).collect::<Vec<_>>()
-    };
-    assert_eq!(claimed(2, 0, None, 0).await, expected[..2], "no more than the limit, whatever they are");
-    assert_eq!(claimed(2, 2, None, 20).await, expected[..4], "due in this order");
-    assert_eq!(claimed(1, 5, None, 40).await, [expected[0], expected[1], expected[3], expected[5]], "one place");
-    assert_eq!(claimed(0, 9, Some(Endpoint::Inbox {}), 60).await, [1, 3, 5, 7].map(|n| expected[n]));
-    assert_eq!(
-        claimed(9, 9, None, 60).await,
-        [0, 2, 4, 6].map(|n| expected[n]),
-        "the others are leased, those left out are not"
-    );
-    let attempts = async |n: usize| read(&store, expected[n].0).await.attempts;
-    assert_eq!(
-        (attempts(0).await, attempts(1).await, attempts(6).await),
-        (4, 4, 1),
-        "what was left out was not attempted"
-    );
-}
-
 pub(crate) async fn a_copy_is_leased_to_one(store: Shared) {
     let mut message = acceptance(1);
     message.deliveries[0].workflow = Some("TOC_FHIR_IP_DISCH".parse().expect("a workflow"));

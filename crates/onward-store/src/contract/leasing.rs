@@ -1,4 +1,4 @@
-//! The lease machine against a model of itself: random acceptances, claims, renewals, ends, second ends, requeues, pauses, and clocks that
+//! The lease machine against a model of itself: random acceptances, claims, placings, renewals, ends, second ends, requeues, pauses, and clocks that
 //! jump both ways. What the model says may be claimed is what is claimed, in that order, an end counts when the model says so, and nothing
 //! leaves while something older of its lane has not. Where they differ, the steps are shrunk to the few that show it.
 //!
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use onward_core::DeliveryId;
 use onward_core::audit::AuditWord;
 use onward_core::state::{DeliveryState, RecipientKind};
-use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, Lease, Pause, Renewal, Resend};
+use onward_core::store::{AttemptEnd, AttemptOutcome, Claim, Lease, Pause, Placing, Renewal, Resend, Telling};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
@@ -40,6 +40,9 @@ enum Step {
     Claim {
         limit: u32,
         seconds: i64,
+    },
+    Place {
+        limit: u32,
     },
     /// Of any lease there ever was, or of one of the latest three.
     End {
@@ -84,6 +87,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (0..3_u32, recipients).prop_map(|(person, recipients)| Step::Accept { person, recipients }),
         5 => (0..5_u32, 1..40_i64).prop_map(|(limit, seconds)| Step::Claim { limit, seconds }),
+        2 => (0..4_u32).prop_map(|limit| Step::Place { limit }),
         6 => (any::<prop::sample::Index>(), any::<bool>(), outcome)
             .prop_map(|(which, latest, outcome)| Step::End { which, latest, outcome }),
         2 => (any::<prop::sample::Index>(), 1..40_i64).prop_map(|(which, seconds)| Step::Renew { which, seconds }),
@@ -132,6 +136,7 @@ struct Model {
 #[derive(Debug, Default)]
 struct Seen {
     claimed: usize,
+    placed: usize,
     ended: usize,
     fenced: usize,
     held_back: usize,
@@ -181,6 +186,7 @@ impl Model {
                 }
             }
             Step::Claim { limit, seconds } => self.claim(store, limit, seconds, seen).await,
+            Step::Place { limit } => self.place_in_inboxes(store, limit, seen).await,
             Step::End { which, latest, outcome } if !self.leases.is_empty() => {
                 let from = if latest { self.leases.len().saturating_sub(3) } else { 0 };
                 let lease = which.get(&self.leases[from..]).clone();
@@ -249,6 +255,18 @@ impl Model {
         for (n, lease) in expected.into_iter().zip(claimed) {
             self.copies[n].lease = Some((lease.token, until));
             self.leases.push(lease);
+        }
+    }
+
+    async fn place_in_inboxes(&mut self, store: &Shared, limit: u32, seen: &mut Seen) {
+        let told = Telling::new(|_| vec![row(AuditWord::Disclose)]);
+        let placed = store.place(Placing { now: at(self.now), limit, told }).await.expect("placeable");
+        let expected = self.claimable(limit as usize);
+        let ids: Vec<_> = expected.iter().map(|&n| self.copies[n].id).collect();
+        assert_eq!(placed.iter().map(|copy| copy.id).collect::<Vec<_>>(), ids);
+        seen.placed += placed.len();
+        for n in expected {
+            (self.copies[n].stage, self.copies[n].lease) = (Stage::Sent, None);
         }
     }
 
@@ -357,6 +375,6 @@ pub(crate) async fn leases_follow_their_model(store: Shared) {
     println!("{seen:?}");
     outcome.unwrap_or_else(|found| panic!("{found}"));
     assert_eq!(seen.inversions, 0);
-    let worth = [seen.claimed, seen.ended, seen.fenced, seen.held_back];
+    let worth = [seen.claimed, seen.placed, seen.ended, seen.fenced, seen.held_back];
     assert!(worth.into_iter().all(|count| count > 50), "the runs were worth it: {seen:?}");
 }

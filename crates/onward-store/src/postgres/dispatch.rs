@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use deadpool_postgres::Client;
 use jiff::Timestamp;
 use onward_core::directory::Endpoint;
+use onward_core::state::DeliveryState;
 use onward_core::store::{
-    AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, GivenUp, Lease, Outgoing, Overdue, Parked, Renewal,
+    AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, GivenUp, Lease, Outgoing, Overdue, Parked, Placing, Renewal,
 };
 use onward_core::{DeliveryId, WorkflowId};
 use tokio_postgres::Row;
@@ -23,11 +24,11 @@ use crate::columns::{Columns, Corrupt};
 use crate::query;
 use crate::rows::{self, DELIVERY};
 use crate::sealing::{Keychain, Unread};
-use crate::stored::{beginnings, json, micros, signed, stays, stored_count, within};
+use crate::stored::{beginnings, json, micros, signed, stays, stored_count};
 
 /// What may be sent: due at `$1` and leased by nobody then, the longest due first. Rows that another node is about to lease are
 /// passed over. For the endpoint `$3` only, for none of `$4`, and for none that begins as `$5` says.
-pub(super) const DUE: &str = "SELECT d.id, d.endpoint FROM deliveries d
+pub(super) const DUE: &str = "SELECT d.id FROM deliveries d
      WHERE d.state = 'queued' AND d.next_attempt <= $1 AND (d.lease_until IS NULL OR d.lease_until <= $1)
          AND NOT EXISTS (SELECT 1 FROM deliveries older
              WHERE older.state = 'queued' AND older.lane = d.lane AND older.recipient = d.recipient
@@ -77,16 +78,7 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
     let only = claim.only.as_ref().map(json);
     let except: Vec<String> = claim.except.iter().map(json).collect();
     let full: Vec<String> = claim.full.iter().flat_map(beginnings).collect();
-    let limit = i64::from(claim.limit) + i64::from(claim.inboxes);
-    let due = session::all(c, DUE, &[&lease_now, &limit, &only, &except, &full])
-        .await?
-        .iter()
-        .map(|row| {
-            let columns = Columns::of("deliveries", row);
-            Ok((columns.parsed("id")?, columns.get("endpoint")?))
-        })
-        .collect::<Result<Vec<(Uuid, String)>, Failure>>()?;
-    let due = within(claim.limit, due);
+    let due = due(c, (lease_now, claim.limit), (only, except, full)).await?;
     if due.is_empty() {
         return Ok(Vec::new());
     }
@@ -153,6 +145,74 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
         work.audit_own(claim.parking.rows(parked).ok_or(Failure::Panicked)?);
     }
     Ok(leases)
+}
+
+/// Places what is due for recipients to collect: an attempt that begins and ends here, and one change of the copy's row.
+pub(super) async fn place<'j>(work: &mut Work<'j>, placing: &'j Placing) -> Result<Vec<DeliveryRecord>, Failure> {
+    let (c, now) = (work.client(), micros(placing.now));
+    let lease_now = lease_now(c, work.shared().lease_clock, placing.now).await?;
+    let only = Some(json(&Endpoint::Inbox {}));
+    let due = due(c, (lease_now, placing.limit), (only, Vec::new(), Vec::new())).await?;
+    if due.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found = session::all(c, &format!("SELECT {DELIVERY} FROM deliveries WHERE id = ANY($1)"), &[&due]).await?;
+    let mut copies = BTreeMap::new();
+    for copy in c.each(&found, |row, keys| rows::delivery(&Columns::of("deliveries", row), keys)).await? {
+        match copy {
+            Ok(copy) => drop(copies.insert(copy.id.0, copy)),
+            Err(Unread::Corrupt(_) | Unread::Erased) => {}
+            Err(unread) => return Err(unread.into()),
+        }
+    }
+    // In the order in which they are due; those with a count of attempts that can go no further are left.
+    let told = due.iter().filter_map(|id| copies.remove(id)).filter_map(|copy| {
+        let attempt = copy.attempts.checked_add(1)?;
+        Some((placing.told.rows(&copy)?, attempt, copy))
+    });
+    let told: Vec<_> = told.collect();
+    // An attempt that is written down already was made: then the copy's own count of them is damaged.
+    let begun = session::all(
+        c,
+        "INSERT INTO attempts (delivery, attempt, started, finished, outcome)
+         SELECT delivery, attempt, $1, $1, 'sent' FROM unnest($2::uuid[], $3::bigint[]) AS u(delivery, attempt)
+         ON CONFLICT DO NOTHING RETURNING delivery",
+        &[
+            &now,
+            &told.iter().map(|(.., copy)| copy.id.0).collect::<Vec<_>>(),
+            &told.iter().map(|(_, attempt, _)| i64::from(*attempt)).collect::<Vec<_>>(),
+        ],
+    )
+    .await?;
+    let begun: BTreeSet<Uuid> =
+        begun.iter().map(|row| Columns::of("attempts", row).parsed("delivery")).collect::<Result<_, _>>()?;
+    let mut placed = Vec::with_capacity(begun.len());
+    for (rows, _, copy) in told {
+        if begun.contains(&copy.id.0) {
+            work.audit_own(rows);
+            placed.push(copy);
+        }
+    }
+    let ids: Vec<Uuid> = placed.iter().map(|copy| copy.id.0).collect();
+    session::execute(
+        work.client(),
+        "UPDATE deliveries SET state = $1, version = version + 1, attempts = attempts + 1, next_attempt = NULL, reason = NULL, words = NULL,
+             changed = $2, lease_token = NULL, lease_until = NULL WHERE id = ANY($3)",
+        &[&DeliveryState::AwaitingCollection.as_str(), &now, &ids],
+    )
+    .await?;
+    deliveries::keep_versions(work.client(), &ids, placing.now).await?;
+    Ok(placed)
+}
+
+/// What is due, as [`DUE`] says: by when and how many; for which endpoint only, for which not, and for which hubs not.
+async fn due(
+    c: &Client,
+    (now, limit): (i64, u32),
+    (only, except, full): (Option<String>, Vec<String>, Vec<String>),
+) -> Result<Vec<Uuid>, Failure> {
+    let due = session::all(c, DUE, &[&now, &i64::from(limit), &only, &except, &full]).await?;
+    due.iter().map(|row| Ok(Columns::of("deliveries", row).parsed("id")?)).collect()
 }
 
 /// Makes leases last longer whose token still is their copy's.

@@ -56,8 +56,9 @@ use onward_core::store::{
     Acceptance, Accepted, Again, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery,
     DeliveryRecord, ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, Finish, FoundTask, GivenUp,
     HeldTransfer, HoldChange, ImportAudit, KeyUsage, Lease, LegalHold, LegalHoldOrder, Lifted, Listed, NewDelivery,
-    OriginalMessage, Overdue, Pause, PendingErasure, Predecessor, Release, Renewal, Schema, Step, Store, StoreError,
-    StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition, Waiting,
+    OriginalMessage, Overdue, Pause, PendingErasure, Placing, Predecessor, Release, Renewal, Schema, Step, Store,
+    StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition,
+    Waiting,
 };
 use onward_core::{Clock, DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
 use rustls::crypto::CryptoProvider;
@@ -223,6 +224,10 @@ impl Store for PostgresStore {
 
     async fn claim(&self, claim: Claim) -> Result<Vec<Lease>, StoreError> {
         self.writers.run(claim, |work, claim| dispatch::claim(work, claim).boxed()).await
+    }
+
+    async fn place(&self, placing: Placing) -> Result<Vec<DeliveryRecord>, StoreError> {
+        self.writers.run(placing, |work, placing| dispatch::place(work, placing).boxed()).await
     }
 
     async fn renew(&self, renewal: Renewal) -> Result<Vec<bool>, StoreError> {

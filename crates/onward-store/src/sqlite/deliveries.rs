@@ -81,13 +81,15 @@ fn queue(
             delivery.basis,
             micros(origin.created),
             micros(origin.created),
-            sealed.disclosure,
+            c.keys().seal_text(key, rows::of_copy("key", &id), "")?,
             delivery.notice.map(|notice| notice.of.to_string()),
             delivery.notice.map(|notice| notice.why.as_str()),
         ])?;
     if inserted == 0 {
         return Ok(());
     }
+    c.prepare_cached("INSERT INTO disclosures (sequence, disclosure) VALUES (?, ?)")?
+        .execute(params![c.last_insert_rowid(), sealed.disclosure])?;
     c.prepare_cached(
         "INSERT INTO rendition_bodies (delivery, month, media_type, body, html, card, parts) VALUES (?, ?, ?, ?, ?, ?, ?)",
     )?
@@ -107,7 +109,7 @@ fn queue(
     keep_version(c, delivery.id, origin.created)
 }
 
-/// The data key of a copy: that of its disclosure.
+/// The data key of a copy: the one that its row names where its disclosure was once.
 pub(super) fn key(c: &Keyed<'_>, delivery: &str) -> Result<KeyId, Failure> {
     let corrupt = || Failure::corrupt("deliveries", "disclosure");
     let disclosure = c

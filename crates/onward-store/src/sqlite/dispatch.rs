@@ -3,11 +3,12 @@
 //! holds back the younger ones of its lane.
 
 use jiff::Timestamp;
-use onward_core::DeliveryId;
 use onward_core::directory::Endpoint;
+use onward_core::state::DeliveryState;
 use onward_core::store::{
-    AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, GivenUp, Lease, Overdue, Parking, Renewal,
+    AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, GivenUp, Lease, Overdue, Parking, Placing, Renewal,
 };
+use onward_core::{DeliveryId, WorkflowId};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
@@ -19,11 +20,11 @@ use super::keyed::Keyed;
 use crate::columns::{Columns, Corrupt};
 use crate::query;
 use crate::rows::{self, DELIVERY};
-use crate::stored::{beginnings, json, micros, signed, stored_count, within};
+use crate::stored::{beginnings, json, micros, signed, stored_count};
 
 /// What may be sent at `?1`, at most `?2`, the longest due first, while not everybody is paused; for the endpoint `?3` only, and not for those of the list
 /// `?4` (JSON), nor for those that begin as the list `?5` says (JSON).
-pub(super) const DUE: &str = "SELECT d.sequence, d.id, d.endpoint FROM deliveries d
+pub(super) const DUE: &str = "SELECT d.sequence, d.id FROM deliveries d
      WHERE d.state = 'queued' AND d.next_attempt <= ?1 AND (d.lease_until IS NULL OR d.lease_until <= ?1)
          AND (?3 IS NULL OR d.endpoint = ?3)
          AND (?4 IS NULL OR d.endpoint NOT IN (SELECT value FROM json_each(?4)))
@@ -56,25 +57,12 @@ pub(super) fn is_leased(c: &Connection, id: DeliveryId, now: Timestamp) -> rusql
 
 /// Leases what is due, writing each attempt before anything is sent.
 pub(super) fn claim(c: &Keyed<'_>, claim: &Claim) -> Result<Vec<Lease>, Failure> {
-    let Claim { now, lease_until, limit, inboxes, except, full, only, intent, parking } = claim;
+    let Claim { now, lease_until, limit, except, full, only, intent, parking } = claim;
     let (now, lease_until) = (*now, *lease_until);
-    // Asked once: a backlog that waits for the end of a pause is not walked each time that it grows.
-    if c.prepare_cached("SELECT 1 FROM pauses WHERE recipient = ?")?.exists([rows::EVERYBODY])? {
-        return Ok(Vec::new());
-    }
     // Endpoints are compared as they are stored.
     let except = (!except.is_empty()).then(|| json(&except.iter().map(json::<Endpoint>).collect::<Vec<_>>()));
     let full = (!full.is_empty()).then(|| json(&full.iter().flat_map(beginnings).collect::<Vec<_>>()));
-    let due = c
-        .prepare_cached(DUE)?
-        .query_and_then(params![micros(now), limit + inboxes, only.as_ref().map(json), except, full], |row| {
-            let columns = Columns::of("deliveries", row);
-            // One that cannot be read keeps nobody from the others.
-            let found = (columns.count("sequence")?, columns.parsed("id"));
-            Ok((found, columns.get("endpoint").unwrap_or_default()))
-        })?
-        .collect::<Result<Vec<(Due, String)>, Failure>>()?;
-    let due = within(*limit, due);
+    let due = due(c, (now, *limit), (only.as_ref().map(json), except, full))?;
     let mut leases = Vec::with_capacity(due.len());
     for (sequence, id) in due {
         let leased = match &id {
@@ -96,6 +84,65 @@ pub(super) fn claim(c: &Keyed<'_>, claim: &Claim) -> Result<Vec<Lease>, Failure>
         }
     }
     Ok(leases)
+}
+
+/// Places what is due for recipients to collect: an attempt that begins and ends here, and one change of the copy's row.
+pub(super) fn place(c: &Keyed<'_>, placing: &Placing) -> Result<Vec<DeliveryRecord>, Failure> {
+    let Placing { now, limit, told } = placing;
+    let mut placed = Vec::new();
+    for (_, id) in due(c, (*now, *limit), (Some(json(&Endpoint::Inbox {})), None, None))? {
+        let Ok(id) = id else { continue };
+        let copy = match leased(c, id) {
+            Ok((copy, _)) => copy,
+            Err(Failure::Corrupt(_) | Failure::Erased) => continue,
+            Err(failure) => return Err(failure),
+        };
+        if let (Some(attempt), Some(rows)) = (copy.attempts.checked_add(1), told.rows(&copy))
+            && placed_at(c, id, attempt, *now)?
+        {
+            deliveries::keep_version(c, id, *now)?;
+            audit::append(c, &rows)?;
+            placed.push(copy);
+        }
+    }
+    Ok(placed)
+}
+
+/// `false`, with nothing written, where that attempt is written down already: the copy's own count of them is damaged.
+fn placed_at(c: &Keyed<'_>, id: DeliveryId, attempt: u32, now: Timestamp) -> Result<bool, Failure> {
+    let (id, now) = (id.to_string(), micros(now));
+    let begun = c
+        .prepare_cached(
+            "INSERT INTO attempts (delivery, attempt, started, finished, outcome) VALUES (?, ?, ?, ?, 'sent') ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![id, attempt, now, now])?;
+    if begun == 1 {
+        c.prepare_cached(
+            "UPDATE deliveries SET state = ?, version = version + 1, attempts = ?, next_attempt = NULL, reason = NULL, words = NULL,
+                 changed = ?, lease_token = NULL, lease_until = NULL WHERE id = ?",
+        )?
+        .execute(params![DeliveryState::AwaitingCollection.as_str(), attempt, now, id])?;
+    }
+    Ok(begun == 1)
+}
+
+/// What is due, as [`DUE`] says: by when and how many; for which endpoint only, for which not, and for which hubs not.
+fn due(
+    c: &Keyed<'_>,
+    (now, limit): (Timestamp, u32),
+    (only, except, full): (Option<String>, Option<String>, Option<String>),
+) -> Result<Vec<Due>, Failure> {
+    // Asked once: a backlog that waits for the end of a pause is not walked each time that it grows.
+    if c.prepare_cached("SELECT 1 FROM pauses WHERE recipient = ?")?.exists([rows::EVERYBODY])? {
+        return Ok(Vec::new());
+    }
+    c.prepare_cached(DUE)?
+        .query_and_then(params![micros(now), limit, only, except, full], |row| {
+            let columns = Columns::of("deliveries", row);
+            // One that cannot be read keeps nobody from the others.
+            Ok((columns.count("sequence")?, columns.parsed("id")))
+        })?
+        .collect()
 }
 
 /// A due copy by its place, with its identifier as far as that can be read.
@@ -131,11 +178,7 @@ fn park(
 
 /// Everything is read before anything is written: a copy that turns out to be unreadable has made no attempt.
 fn lease(c: &Keyed<'_>, id: DeliveryId, now: Timestamp, lease_until: Timestamp) -> Result<Lease, Failure> {
-    let (delivery, workflow) = c
-        .prepare_cached(&format!("SELECT {DELIVERY} FROM deliveries WHERE id = ?"))?
-        .query_and_then([id.to_string()], |row| c.opened(|keys| rows::leased(&Columns::of("deliveries", row), keys)))?
-        .next()
-        .ok_or_else(|| Failure::corrupt("deliveries", "id"))??;
+    let (delivery, workflow) = leased(c, id)?;
     let outgoing = match delivery.endpoint {
         Endpoint::Inbox {} => None,
         _ => Some(deliveries::outgoing(c, id)?.ok_or_else(|| Failure::corrupt("rendition_bodies", "delivery"))?),
@@ -154,6 +197,14 @@ fn lease(c: &Keyed<'_>, id: DeliveryId, now: Timestamp, lease_until: Timestamp) 
         .execute(params![signed(token), micros(lease_until), attempt, id.to_string()])?;
     let delivery = DeliveryRecord { attempts: attempt, ..delivery };
     Ok(Lease { delivery, outgoing, workflow, token, attempt, told: true })
+}
+
+/// A copy that is due, and the workflow by which it goes.
+fn leased(c: &Keyed<'_>, id: DeliveryId) -> Result<(DeliveryRecord, Option<WorkflowId>), Failure> {
+    c.prepare_cached(&format!("SELECT {DELIVERY} FROM deliveries WHERE id = ?"))?
+        .query_and_then([id.to_string()], |row| c.opened(|keys| rows::leased(&Columns::of("deliveries", row), keys)))?
+        .next()
+        .ok_or_else(|| Failure::corrupt("deliveries", "id"))?
 }
 
 /// Makes leases last longer whose token still is their copy's.

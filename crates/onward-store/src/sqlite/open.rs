@@ -21,8 +21,10 @@ use crate::sealing::{KeyEncryption, KeyFault};
 const SQLITE_FLOOR: i32 = 3_051_003;
 /// `application_id` in the file's header: "ONWD".
 const APPLICATION_ID: i32 = 0x4F4E_5744;
+/// Bytes that the file of the log keeps when it is begun anew.
+const LOG_BYTES_KEPT: i64 = 64 << 20;
 /// How long a statement waits for another process.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The schema, one step a file; the first brings version 0 to version 1. Each has the oldest program that can serve on what it leaves: up
 /// to the step that records this its own, as earlier programs do not look.
 pub(super) const MIGRATIONS: &[Migration] = &[
@@ -56,6 +58,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration::new(include_str!("../../schema/sqlite/0028_retraced.sql"), 25),
     Migration::new(include_str!("../../schema/sqlite/0029_parts.sql"), 25),
     Migration::new(include_str!("../../schema/sqlite/0030_closed.sql"), 25),
+    Migration::new(include_str!("../../schema/sqlite/0031_disclosures.sql"), 25),
 ];
 /// The version from which on programs can put copies together from parts: none is written while an older one may serve.
 pub(super) const PARTS_SINCE: usize = 29;
@@ -237,13 +240,15 @@ pub(super) fn connect(database: &Path, purpose: Purpose) -> Result<Connection, O
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     // KiB when negative. The default of 2 MB makes a backlog of copies read the same pages again with every look; all connections together
     // have a bound, since each fills its own in time, and what they have not the system's cache has.
-    let kibibytes = if purpose == Purpose::Write { 16_384 } else { 8_192 };
+    let kibibytes = if purpose == Purpose::Write { 12_288 } else { 5_120 };
     connection.pragma_update(None, "cache_size", -kibibytes)?;
     connection.set_prepared_statement_cache_capacity(96);
     match purpose {
         // The writer carries the log over itself, because the automatic way ignores errors.
         Purpose::Write => {
             connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
+            // What somebody's long reading made of it is given back.
+            connection.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES_KEPT, |_| Ok(()))?;
             // A statement is planned once. Else SQLite plans most of them anew whenever they are run, in case that a plan fits the new
             // values better. What the writer looks for by an index of some states or kinds alone names them itself.
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;

@@ -5,12 +5,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use onward_core::store::StoreError;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 
 use super::failure::{Consequence, Failure, abort_if_the_disk_failed, consequence, told};
+use super::open::BUSY_TIMEOUT;
 
 /// Most operations in one transaction.
 const BATCH_MAX: usize = 64;
@@ -19,6 +21,11 @@ const QUEUE_MAX: usize = 256;
 /// Pages in the log that are not yet in the database, from which on they are carried over: 16 MB. Pages that every commit changes are carried
 /// once for many of them.
 const CHECKPOINT_PAGES: i64 = 4000;
+/// Pages in the log from which on it is begun anew: 32 MB. It is only when nobody reads from it, and while there is always a reader SQLite never finds
+/// such a moment by itself.
+const LOG_PAGES: i64 = 2 * CHECKPOINT_PAGES;
+/// How long commits wait for readers who are to leave the log. Most read for a few milliseconds; for those who take longer the log grows.
+const READERS_LEAVE: Duration = Duration::from_millis(100);
 
 /// How much was committed, for metrics and for the benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +152,7 @@ where
 }
 
 fn serve(connection: &Connection, mut waiting: mpsc::Receiver<Box<dyn Operation>>, counters: &Counters) {
+    let mut log = Log { begun_anew_at: LOG_PAGES };
     while let Some(first) = waiting.blocking_recv() {
         let mut batch = vec![first];
         while batch.len() < BATCH_MAX {
@@ -160,7 +168,7 @@ fn serve(connection: &Connection, mut waiting: mpsc::Receiver<Box<dyn Operation>
         for operation in batch {
             operation.answer(outcome.clone());
         }
-        carry_over(connection);
+        log.carry_over(connection);
     }
 }
 
@@ -218,19 +226,59 @@ fn roll_back(connection: &Connection) {
     }
 }
 
-/// Carries the log over into the database, outside of any caller's wait. SQLite's own automatic
-/// checkpoint is off because it ignores errors.
-fn carry_over(connection: &Connection) {
-    let pages = |mode: &str| {
-        let sql = format!("PRAGMA wal_checkpoint({mode})");
-        connection.prepare_cached(&sql)?.query_row([], |row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))
-    };
-    let done = pages("NOOP")
-        .and_then(|(log, carried)| if log - carried >= CHECKPOINT_PAGES { pages("PASSIVE").map(drop) } else { Ok(()) });
-    if let Err(error) = done {
-        abort_if_the_disk_failed(&error);
-        if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) {
-            tracing::warn!(error = told(&error), "the log could not be carried over into the database");
+/// The log, as its writer sees it.
+struct Log {
+    /// Pages from which on it is begun anew.
+    begun_anew_at: i64,
+}
+
+impl Log {
+    /// Carries the log over into the database, outside of any caller's wait. SQLite's own automatic
+    /// checkpoint is off because it ignores errors.
+    fn carry_over(&mut self, connection: &Connection) {
+        if let Err(error) = self.try_to_carry_over(connection) {
+            abort_if_the_disk_failed(&error);
+            if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) {
+                tracing::warn!(error = told(&error), "the log could not be carried over into the database");
+            }
         }
     }
+
+    fn try_to_carry_over(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let Checkpoint { log, carried, .. } = checkpoint(connection, "NOOP")?;
+        if log < LOG_PAGES {
+            self.begun_anew_at = LOG_PAGES;
+        }
+        if log - carried < CHECKPOINT_PAGES {
+            return Ok(());
+        }
+        checkpoint(connection, "PASSIVE")?;
+        if log < self.begun_anew_at {
+            return Ok(());
+        }
+        connection.busy_timeout(READERS_LEAVE)?;
+        let done = checkpoint(connection, "RESTART");
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        if done?.busy {
+            // Somebody reads for long, and commits do not wait for them each time.
+            self.begun_anew_at = log + LOG_PAGES;
+        }
+        Ok(())
+    }
+}
+
+/// What SQLite tells of a checkpoint.
+struct Checkpoint {
+    /// Readers kept it from what was asked.
+    busy: bool,
+    /// Pages in the log.
+    log: i64,
+    /// Those of them that are in the database.
+    carried: i64,
+}
+
+fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<Checkpoint> {
+    connection
+        .prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?
+        .query_row([], |row| Ok(Checkpoint { busy: row.get(0)?, log: row.get(1)?, carried: row.get(2)? }))
 }
