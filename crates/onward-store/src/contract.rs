@@ -112,6 +112,7 @@ macro_rules! every_contract {
         $crate::contract::every_contract!($open, closing:
             what_a_person_took_care_of_is_nobodys_work_any_more,
             what_a_system_did_not_process_is_closed_and_what_was_declined_is_not,
+            who_opens_a_closed_copy_leaves_it_closed,
         );
         $crate::contract::every_contract!($open, responding:
             a_response_that_was_handed_over_can_fail_and_goes_again,
