@@ -34,7 +34,7 @@ pub(crate) fn deadlines() -> Deadlines {
     }
 }
 
-pub(super) async fn concerns(store: &Shared, now: i64) -> Vec<Concern> {
+pub(crate) async fn concerns(store: &Shared, now: i64) -> Vec<Concern> {
     store.concerns(at(now), deadlines()).await.expect("readable")
 }
 
@@ -63,7 +63,7 @@ fn notification(contacted: Contacted) -> NewNotification {
     NewNotification { id: Uuid::new_v4(), contacted, channel: Channel::Email, address }
 }
 
-pub(super) fn alert(concern: &Concern, now: i64, notifications: Vec<NewNotification>) -> NewAlert {
+pub(crate) fn alert(concern: &Concern, now: i64, notifications: Vec<NewNotification>) -> NewAlert {
     let audit = vec![row(AuditWord::Notify)];
     NewAlert { id: Uuid::new_v4(), concern: concern.clone(), at: at(now), notifications, audit }
 }

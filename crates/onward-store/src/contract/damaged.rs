@@ -4,11 +4,13 @@ use onward_core::audit::{AuditRow, AuditWord};
 use onward_core::directory::Endpoint;
 use onward_core::state::DeliveryState;
 use onward_core::store::{
-    Accepted, Claim, DeliveryQuery, Listed, NewHold, Parked, Parking, Resend, StoreError, StuckQuery, Transition,
+    Accepted, AttemptEnd, AttemptOutcome, Claim, DeliveryQuery, Lease, Listed, NewHold, Parked, Parking, Resend,
+    StoreError, StuckQuery, Transition,
 };
 use onward_core::{DeliveryId, TransferId};
 use uuid::Uuid;
 
+use super::alerting::concerns;
 use super::delivering::change;
 use super::lifecycle::with_its_row;
 use super::{Shared, accept_new, acceptance, at, hold, log, ods, row};
@@ -107,6 +109,64 @@ pub(crate) async fn a_damaged_count_or_key_hinders_no_other_and_is_told_all_the_
     assert_eq!(store.rewrap_keys(100, Vec::new()).await, Ok(1), "by the key that wrapped it, before that is retired");
     assert!(store.delivery(key).await.is_ok(), "it is whole again");
     assert_eq!(store.rewrap_keys(100, Vec::new()).await, Ok(0));
+}
+
+/// What is damaged while it is being sent: an attempt that was made has its end, and so has everybody else's.
+pub(crate) async fn a_damaged_version_or_count_keeps_no_attempt_from_its_end(store: Shared, database: &impl Damage) {
+    let mut copies = Vec::new();
+    for n in 0..5 {
+        copies.push(accept_new(&store, with_its_row(acceptance(n))).await);
+    }
+    let [most, repeated, negative, count, healthy] = [copies[0], copies[1], copies[2], copies[3], copies[4]];
+    let leases = store.claim(Claim::due(at(0), at(30), 10)).await.expect("claimable");
+    assert_eq!(leases.len(), 5);
+    let set = |column: &str, value: i64, id: DeliveryId| {
+        database.damage(&format!("UPDATE deliveries SET {column} = {value} WHERE id = '{id}'"));
+    };
+    set("version", i64::MAX, most);
+    set("version", 0, repeated);
+    set("version", -7, negative);
+    set("attempts", -1, count);
+    let end = |lease: &Lease| AttemptEnd {
+        delivery: lease.delivery.id,
+        token: lease.token,
+        outcome: AttemptOutcome::Sent { state: DeliveryState::Sent, reference: None },
+        at: at(1),
+        audit: vec![AuditRow { delivery: Some(lease.delivery.id), ..row(AuditWord::Disclose) }],
+    };
+    let before = log(&store).await.len();
+    assert_eq!(store.complete(leases.iter().map(end).collect()).await, Ok(vec![true; 5]));
+    assert_eq!(log(&store).await.len(), before + 5);
+    for copy in [most, repeated, negative, healthy] {
+        let copy = store.delivery(copy).await.expect("readable").expect("there");
+        assert_eq!((copy.state, copy.version), (DeliveryState::Sent, 2));
+    }
+    set("attempts", 1, count);
+    assert_eq!(store.delivery(count).await.expect("readable").expect("there").state, DeliveryState::Sent);
+    assert_eq!(broken(&store).await, [""; 0]);
+}
+
+/// Whoever runs the gateway hears of it as of any other copy that failed.
+pub(crate) async fn a_copy_that_is_damaged_is_a_persons_and_its_version_is_mended(
+    store: Shared,
+    database: &impl Damage,
+) {
+    let [recipient, version] =
+        [accept_new(&store, with_its_row(acceptance(1))).await, accept_new(&store, with_its_row(acceptance(2))).await];
+    database.damage(&format!("UPDATE deliveries SET recipient = '' WHERE id = '{recipient}'"));
+    database.damage(&format!("UPDATE deliveries SET version = -7 WHERE id = '{version}'"));
+    assert!(store.claim(Claim::due(at(0), at(30), 10)).await.expect("claimable").is_empty());
+    let mut told: Vec<_> =
+        concerns(&store, 1).await.into_iter().map(|concern| (concern.delivery, concern.recipient.is_some())).collect();
+    let mut expected = vec![(Some(recipient), false), (Some(version), true)];
+    told.sort();
+    expected.sort();
+    assert_eq!(told, expected);
+    let copy = store.delivery(version).await.expect("readable").expect("there");
+    assert_eq!((copy.state, copy.version), (DeliveryState::Failed, 2));
+    assert_eq!(copy.reason.as_deref(), Some("unreadable in the store: deliveries.version"));
+    assert_eq!(store.requeue(version, Resend::Replay.into(), "Ada Wells", "whole", at(2), Vec::new()).await, Ok(true));
+    assert_eq!(store.claim(Claim::due(at(2), at(32), 10)).await.expect("claimable").len(), 1, "it can be sent again");
 }
 
 /// What a list holds, and what it could not read.

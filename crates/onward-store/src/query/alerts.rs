@@ -259,7 +259,8 @@ pub(crate) fn unread(now: &str) -> String {
 
 /// Clears at `$1` the alerts of what is over: a look-up for each that is open, however many are. That somebody declined is over when
 /// it is history: nothing is left to do about that copy. What the mailbox is like, no row tells: who reads it clears that. Nor what falls on a
-/// node: that clears it when it stands, and who still falls a day later tells it again. That a replacement was refused is over with the transfer
+/// node: that clears it when it stands, and who still falls a day later tells it again. A copy whose identifier cannot be read was told by its
+/// transfer, and is over when no copy of that stands failed. That a replacement was refused is over with the transfer
 /// that it was to replace, when another takes its place, or by a person.
 pub(crate) fn settle() -> String {
     let (unopened, unprocessed, waiting) = (unopened(), unprocessed("d."), waiting());
@@ -283,6 +284,8 @@ pub(crate) fn settle() -> String {
                  OR (alerts.kind = 'receipt-missing' AND {UNANSWERED} AND {UNRECEIVED})
                  OR (alerts.kind = 'acknowledgement-missing' AND {UNANSWERED} AND {UNACKNOWLEDGED})
                  OR (alerts.kind = 'arrived' AND {waiting})))
+             AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE alerts.kind = 'delivery-failed' AND alerts.delivery IS NULL
+                 AND d.transfer = alerts.transfer AND d.state = 'failed' AND {open})
              AND NOT EXISTS (SELECT 1 FROM subscriptions s WHERE s.id = alerts.subscription AND s.status = 'error')
              AND NOT EXISTS (SELECT 1 FROM transfers t WHERE alerts.kind = 'replacement-refused' AND t.id = alerts.transfer
                  AND t.ended IS NULL AND t.replaced_by IS NULL AND t.not_sent IS NULL AND t.erased IS NULL)

@@ -18,18 +18,20 @@ fn raised(columns: &Columns<'_>) -> Result<Concern, Corrupt> {
     Ok(Concern { work: columns.get("work")?, ..concern(columns)? })
 }
 
-/// What is so and is not raised yet: a row of [`crate::query::alerts::concerns`] or [`crate::query::alerts::GIVEN_UP`].
+/// What is so and is not raised yet: a row of [`crate::query::alerts::concerns`] or [`crate::query::alerts::GIVEN_UP`]. A copy that failed may have
+/// done so because it is damaged: one whose identifier cannot be read is told by its transfer.
 pub(crate) fn concern(columns: &Columns<'_>) -> Result<Concern, Corrupt> {
     let kind: AlertKind = columns.parsed("kind")?;
     let transfer =
         if kind.is_of_transfer() { Some(columns.parsed("transfer")?) } else { columns.parsed_opt("transfer")? };
+    let unless_it_failed = |damaged| if kind == AlertKind::DeliveryFailed { Ok(()) } else { Err(damaged) };
     Ok(Concern {
         kind,
         step: columns.count("step")?,
         transfer,
         sender: columns.parsed("sender")?,
-        delivery: columns.parsed_opt("delivery")?,
-        recipient: columns.parsed_opt("recipient")?,
+        delivery: columns.parsed_opt("delivery").or_else(|damaged| unless_it_failed(damaged).map(|()| None))?,
+        recipient: columns.parsed_opt("recipient").or_else(|damaged| unless_it_failed(damaged).map(|()| None))?,
         hold: columns.parsed_opt("hold")?,
         subscription: columns.parsed_opt("subscription")?,
         work: None,

@@ -92,9 +92,24 @@ fn concerned(c: &Keyed<'_>, sql: &str, bounds: &[i64]) -> Result<Vec<Concern>, F
     let mut found = statement.query(params_from_iter(bounds))?;
     let mut concerns = Vec::new();
     while let Some(row) = found.next()? {
-        concerns.extend(rows::readable(rows::concern(&Columns::of("alerts", row))));
+        if let Some(concern) = rows::readable(rows::concern(&Columns::of("alerts", row)))
+            && !is_told_by_its_transfer(c, &concern)?
+        {
+            concerns.push(concern);
+        }
     }
     Ok(concerns)
+}
+
+/// Whether this is of a copy whose identifier cannot be read, and is told already: the statement compares what is stored there.
+fn is_told_by_its_transfer(c: &Keyed<'_>, concern: &Concern) -> Result<bool, Failure> {
+    if concern.kind != AlertKind::DeliveryFailed || concern.delivery.is_some() {
+        return Ok(false);
+    }
+    let told = c
+        .prepare_cached("SELECT 1 FROM alerts WHERE kind = ? AND subject = ? AND cleared IS NULL")?
+        .exists(params![concern.kind.as_str(), concern.subject().to_string()])?;
+    Ok(told)
 }
 
 fn raise(c: &Keyed<'_>, alert: &NewAlert) -> Result<bool, Failure> {
