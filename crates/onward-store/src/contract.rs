@@ -263,6 +263,7 @@ macro_rules! every_contract {
             a_damaged_count_or_key_hinders_no_other_and_is_told_all_the_same,
             a_damaged_version_or_count_keeps_no_attempt_from_its_end,
             a_copy_that_is_damaged_is_a_persons_and_its_version_is_mended,
+            a_program_from_before_a_kind_ends_no_alert_that_stands,
             a_list_goes_on_without_what_cannot_be_read_and_says_so,
         );
     };

@@ -3,6 +3,7 @@
 use onward_core::audit::{AuditRow, AuditWord};
 use onward_core::directory::Endpoint;
 use onward_core::state::DeliveryState;
+use onward_core::store::alerts::{AlertKind, Contacted};
 use onward_core::store::{
     Accepted, AttemptEnd, AttemptOutcome, Claim, DeliveryQuery, Lease, Listed, NewHold, Parked, Parking, Resend,
     StoreError, StuckQuery, Transition,
@@ -10,9 +11,9 @@ use onward_core::store::{
 use onward_core::{DeliveryId, TransferId};
 use uuid::Uuid;
 
-use super::alerting::concerns;
+use super::alerting::{about, alert, concerns, notification};
 use super::delivering::change;
-use super::lifecycle::with_its_row;
+use super::lifecycle::{next_version, with_its_row};
 use super::{Shared, accept_new, acceptance, at, hold, log, ods, row};
 
 /// The database of a store, reached beside it. What is run is the same on every engine.
@@ -167,6 +168,40 @@ pub(crate) async fn a_copy_that_is_damaged_is_a_persons_and_its_version_is_mende
     assert_eq!(copy.reason.as_deref(), Some("unreadable in the store: deliveries.version"));
     assert_eq!(store.requeue(version, Resend::Replay.into(), "Ada Wells", "whole", at(2), Vec::new()).await, Ok(true));
     assert_eq!(store.claim(Claim::due(at(2), at(32), 10)).await.expect("claimable").len(), 1, "it can be sent again");
+}
+
+/// What an older node does at each of its looks, beside this one: it clears whatever it does not know, and drops what would tell of it.
+pub(crate) async fn a_program_from_before_a_kind_ends_no_alert_that_stands(store: Shared, database: &impl Damage) {
+    let (first, other) = (acceptance(1), acceptance(2));
+    for message in [&first, &other] {
+        accept_new(&store, message.clone()).await;
+        let told = vec![notification(Contacted::Operations)];
+        assert_eq!(store.raise_alert(alert(&about(message), 2, told)).await, Ok(true));
+    }
+    let older_looks = || {
+        database.damage("UPDATE alerts SET cleared = 5 WHERE cleared IS NULL");
+        database.damage(
+            "UPDATE notifications SET state = 'dropped', next_attempt = NULL
+             WHERE state = 'queued' AND alert IN (SELECT id FROM alerts WHERE cleared IS NOT NULL)",
+        );
+    };
+    older_looks();
+    assert_eq!(store.settle_alerts(at(6)).await, Ok(0));
+    assert_eq!(store.alert_counts().await, Ok(vec![(AlertKind::ReplacementRefused, 2)]));
+    assert_eq!(store.alerts().await.expect("readable").len(), 2);
+    assert_eq!(store.raise_alert(alert(&about(&first), 7, Vec::new())).await, Ok(false), "nobody is told twice");
+    assert_eq!(store.take_notifications(at(8), at(100)).await.expect("taken").len(), 2, "nor is nobody told");
+    older_looks();
+    assert_eq!(store.settle_alerts(at(9)).await, Ok(0));
+    assert!(store.take_notifications(at(200), at(300)).await.expect("taken").is_empty(), "somebody has it in hand");
+    // A person ends the one, and what follows the transfer the other.
+    let (kind, subject) = (AlertKind::ReplacementRefused, first.transfer.id.0);
+    assert_eq!(store.clear_alert(kind, subject, at(210)).await, Ok(true));
+    assert_eq!(store.clear_alert(kind, subject, at(211)).await, Ok(false));
+    accept_new(&store, next_version(3, &other, &[other.deliveries[0].id])).await;
+    assert_eq!(store.settle_alerts(at(220)).await, Ok(1));
+    assert_eq!(store.alert_counts().await, Ok(Vec::new()));
+    assert_eq!(store.raise_alert(alert(&about(&first), 230, Vec::new())).await, Ok(true), "refused again, told again");
 }
 
 /// What a list holds, and what it could not read.

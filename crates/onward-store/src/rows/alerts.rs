@@ -6,6 +6,7 @@ use onward_core::store::alerts::{
 use uuid::Uuid;
 
 use crate::columns::{Columns, Corrupt};
+use crate::query::alerts::STANDS;
 use crate::stored::micros;
 
 /// What a row says; one that cannot be read is told, and does not silence the others.
@@ -80,7 +81,17 @@ impl Gathered {
     }
 }
 
-/// Of a row of [`crate::query::alerts::COUNTS`].
+/// No look finds such an alert again, and no other program ends it.
+pub(crate) fn stands(kind: AlertKind) -> bool {
+    kind == AlertKind::ReplacementRefused
+}
+
+/// What `cleared` is when an alert is raised.
+pub(crate) fn cleared_at_first(kind: AlertKind) -> Option<i64> {
+    stands(kind).then_some(STANDS)
+}
+
+/// Of a row of [`crate::query::alerts::counts`].
 pub(crate) fn count(columns: &Columns<'_>) -> Result<(AlertKind, u64), Corrupt> {
     Ok((columns.parsed("kind")?, columns.count("n")?))
 }
