@@ -63,7 +63,7 @@ async fn walk_pages(seen: &mut Seen, [home, operator, lead, ward]: [&Browser; 4]
     let links: Vec<&str> =
         board.text.split("href=\"/operations/").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     let inner = links.iter().filter(|link| link.starts_with("deliveries/") || link.starts_with("holds/"));
-    let (mut walked, mut previews) = (0, 0);
+    let (mut walked, mut previews, mut closed) = (0, 0, 0);
     for link in inner {
         let page = operator.get(&format!("/operations/{link}")).await;
         seen.page(link, &page, true);
@@ -72,8 +72,20 @@ async fn walk_pages(seen: &mut Seen, [home, operator, lead, ward]: [&Browser; 4]
             seen.page("preview of a repeat", &preview, true);
             previews += 1;
         }
+        if let Some(version) = page.text.split("name=\"version\" value=\"").nth(1).filter(|_| closed == 0) {
+            let version = version.split('"').next().unwrap_or_default();
+            for (version, reason, status) in [(version, "", 422), ("0", "read out", 409), (version, "read out", 303)] {
+                let fields = [("version", version), ("reason", reason)];
+                let answer = operator.post(&format!("/operations/{link}/close"), &fields).await;
+                assert_eq!(answer.status, status, "{}", answer.text);
+                seen.0.push((format!("close: {status}"), answer.text));
+            }
+            seen.page("closed", &operator.get(&format!("/operations/{link}")).await, true);
+            closed += 1;
+        }
         walked += 1;
     }
+    assert_eq!(closed, 1, "a copy that failed was closed");
     assert!(
         walked > previews && previews > 0,
         "a copy has failed, and a transfer is held: {walked} pages, {previews} previews"

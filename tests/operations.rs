@@ -232,6 +232,50 @@ async fn who_comes_second_to_a_copy_is_told_who_was_first() {
     assert!(preview.status == 409 && preview.text.contains("Person ada had it sent again"), "{}", preview.text);
 }
 
+/// A copy that was read out leaves what waits, and the hospital sees that a person took care. Who opens it then asks nobody for anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_handed_over_in_another_way_is_closed_on_its_page() {
+    let world = World::start_with_broken_partners().await;
+    let (ada, ben) = (operator(&world, "ada").await, operator(&world, "ben").await);
+    let id = sent(&world, fresh(message::EDISCHARGE_ITK3)).await;
+    let dead = copy_in(&world, id, RecipientKind::CoveringPractice, DeliveryState::Failed).await;
+    let path = format!("/operations/deliveries/{}", dead.id);
+    let close = async |person: &Person, version: &str, reason: &str| {
+        person.browser.post(&format!("{path}/close"), &[("version", version), ("reason", reason)]).await
+    };
+    let page = look(&ada, &path).await;
+    assert!(page.contains("Close it: it was handed over in another way"), "{page}");
+    let version = after(&page, "name=\"version\" value=\"").to_owned();
+    let unsaid = close(&ada, &version, "").await;
+    assert!(unsaid.status == 422 && unsaid.text.contains("Say why"), "{}", unsaid.text);
+    assert_eq!(close(&ada, "0", WHY).await.status, 409, "not a failure that nobody has seen");
+    assert_eq!(close(&ada, &version, WHY).await.location(), Some(format!("{path}?done=handed-over").as_str()));
+    let stays = async || {
+        let page = look(&ada, &format!("{path}?done=handed-over")).await;
+        let told = ["It is closed: it was handed over in another way.", "Person ada, today at", WHY];
+        for words in told.into_iter().chain(["A person took care of it in another way"]) {
+            assert!(page.contains(words), "{words}: {page}");
+        }
+        assert!(!page.contains(&format!("{path}/close")) && !page.contains("Retry now"), "{page}");
+        let short: String = dead.id.to_string().chars().take(8).collect();
+        assert!(!look(&ada, "/operations?queue=dead").await.contains(&short));
+    };
+    stays().await;
+    let second = close(&ben, &version, WHY).await;
+    let told = "Person ada handed it over in another way, and closed it";
+    assert!(second.status == 409 && second.text.contains(told), "{}", second.text);
+    assert!(!second.text.contains("HOLROYD") && !second.text.contains(WHY), "{}", second.text);
+    let practice = world.client("beck-lane", "Y99001", ClientRole::Practice).await;
+    let opened = practice.get(&format!("fhir/R4/Bundle/{}", dead.id)).await.expect("an answer");
+    assert_eq!(opened.status, 200);
+    let copy = world.gateway().store().delivery(dead.id).await.expect("readable").expect("there");
+    assert!(copy.closed && copy.opened.is_some() && copy.state == DeliveryState::Failed);
+    stays().await;
+    let task = task(&world.hospital().await, dead.id).await;
+    let said = task["businessStatus"]["text"].as_str().expect("text");
+    assert!(said.contains("a person took care of it in another way") && !task.to_string().contains(WHY), "{task:#}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mended_address_is_shown_before_and_taken_by_what_is_sent_again() {
     let world = World::start_with_broken_partners().await;

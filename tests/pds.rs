@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use jiff::civil::date;
 use onward_core::NhsNumber;
-use onward_core::directory::{Demographics, Directory as _, DirectoryError, Gender, Likeness, Match, Sensitivity};
+use onward_core::directory::{
+    Asker, Demographics, Directory as _, DirectoryError, Gender, Likeness, Match, Question, Sensitivity,
+};
 use onward_tests::openapi::{Exchange, OpenApi};
 use onward_tests::pds::{Busy, Pds, person, restricted};
 use onward_tests::shared;
@@ -18,6 +20,10 @@ const DOCUMENT: &str = "personal-demographics.yaml";
 
 fn specification() -> Option<OpenApi> {
     shared::data("pds/specification").map(|folder| OpenApi::open(folder, DOCUMENT))
+}
+
+fn asked() -> Question {
+    Question::of(Asker::Person)
 }
 
 fn number(text: &str) -> NhsNumber {
@@ -45,7 +51,7 @@ fn demographics(family: &str, given: &str, born: jiff::civil::Date) -> Demograph
 async fn what_we_ask_and_what_the_stub_answers_is_as_published() {
     let service = service().await;
     let client = service.client();
-    let ask = async |text: &str| client.patient(&number(text)).await.expect("answered");
+    let ask = async |text: &str| client.patient(&number(text), &asked()).await.expect("answered");
     let found = ask("9990000018").await.expect("a person");
     assert_eq!(found.registered_practice.map(String::from).as_deref(), Some("Y99002"));
     assert_eq!(found.nominated_pharmacy.map(String::from).as_deref(), Some("FZZ02"));
@@ -55,7 +61,7 @@ async fn what_we_ask_and_what_the_stub_answers_is_as_published() {
     assert_eq!((sensitive.registered_practice, sensitive.nominated_pharmacy), (None, None));
     assert_eq!(ask("9990000069").await, None);
 
-    let find = async |who: &Demographics, likeness| client.find(who, likeness).await.expect("answered");
+    let find = async |who: &Demographics, likeness| client.find(who, likeness, &asked()).await.expect("answered");
     let holroyd = demographics("Holroyd", "Margaret", date(1944, 3, 8));
     let Match::One(one) = find(&holroyd, Likeness::Exact).await else { panic!("one") };
     assert_eq!((one.nhs_number.expose(), one.nominated_pharmacy), ("9990000018", None), "a search has no pharmacy");
@@ -96,13 +102,13 @@ async fn a_busy_pds_is_asked_the_same_once_more() {
         let client = service.client();
         service.is_busy(&[busy]);
         let who = demographics("Holroyd", "Margaret", date(1944, 3, 8));
-        assert!(matches!(client.find(&who, Likeness::Exact).await, Ok(Match::One(_))));
+        assert!(matches!(client.find(&who, Likeness::Exact, &asked()).await, Ok(Match::One(_))));
         let exchanges = service.exchanges();
         let [first, second] = exchanges.as_slice() else { panic!("asked {} times", exchanges.len()) };
         assert_eq!(asked_by(first, "x-request-id"), asked_by(second, "x-request-id"));
         assert_eq!(first.query, second.query);
         service.is_busy(&[busy, busy]);
-        assert!(matches!(client.find(&who, Likeness::Exact).await, Err(DirectoryError::Unavailable(_))));
+        assert!(matches!(client.find(&who, Likeness::Exact, &asked()).await, Err(DirectoryError::Unavailable(_))));
         assert_eq!(service.exchanges().len(), 4, "and then left alone");
         let Some(specification) = specification() else { continue };
         let problems: Vec<String> =
@@ -139,11 +145,11 @@ async fn no_line_and_no_error_tells_who_was_searched_for() {
     let service = service().await;
     let client = service.client();
     let who = demographics("Holroyd", "Margaret", date(1944, 3, 8)).narrowed(None, Some("NM4 2TX"));
-    let mut told = vec![format!("{who:?} {:?}", client.find(&who, Likeness::Exact).await)];
+    let mut told = vec![format!("{who:?} {:?}", client.find(&who, Likeness::Exact, &asked()).await)];
     service.is_busy(&[Busy::Unavailable(3_600)]);
-    told.push(format!("{:?}", client.find(&who, Likeness::Exact).await.expect_err("busy")));
+    told.push(format!("{:?}", client.find(&who, Likeness::Exact, &asked()).await.expect_err("busy")));
     service.is_busy(&[Busy::TooMany(3_600)]);
-    told.push(format!("{:?}", client.patient(&number("9990000018")).await.expect_err("busy")));
+    told.push(format!("{:?}", client.patient(&number("9990000018"), &asked()).await.expect_err("busy")));
     drop(listening);
     let lines = String::from_utf8(lines.0.lock().expect("whole").clone()).expect("text");
     assert!(lines.contains("this line is kept"));
@@ -160,8 +166,11 @@ async fn what_is_not_as_published_is_found() {
     let Some(specification) = specification() else { return };
     let service = service().await;
     let client = service.client();
-    client.patient(&number("9990000018")).await.expect("answered").expect("a person");
-    client.find(&demographics("Holroyd", "Margaret", date(1944, 3, 8)), Likeness::Exact).await.expect("answered");
+    client.patient(&number("9990000018"), &asked()).await.expect("answered").expect("a person");
+    client
+        .find(&demographics("Holroyd", "Margaret", date(1944, 3, 8)), Likeness::Exact, &asked())
+        .await
+        .expect("answered");
     let exchanges = service.exchanges();
     let [retrieved, searched] = exchanges.as_slice() else { panic!("two") };
     type Change = fn(&mut Exchange);

@@ -1,10 +1,13 @@
 //! The person's own practice does not have them, or MESH finds none: PDS is asked again, once for a transfer.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use onward_core::audit::Agent;
 use onward_core::client::{Client, Role};
-use onward_core::directory::{Directory as _, DirectoryEntry, Endpoint, PdsPatient, Practice, Sensitivity};
+use onward_core::directory::{
+    Asker, Directory as _, DirectoryEntry, Endpoint, PdsPatient, Practice, Question, Sensitivity,
+};
 use onward_core::state::{DeliveryState, EndReason, HoldReason, RecipientKind};
 use onward_core::store::alerts::AlertKind;
 use onward_core::store::{DeliveryRecord, Step, StepKind, TransferRecord};
@@ -87,7 +90,7 @@ async fn to_registered(bench: &Bench, transfer: TransferId) -> Vec<DeliveryRecor
 /// What PDS says from now on: the person with this changed.
 async fn says(bench: &Bench, change: impl FnOnce(&mut PdsPatient)) {
     let number: NhsNumber = NUMBER.parse().expect("a number");
-    let known = bench.pds.people.patient(&number).await;
+    let known = bench.pds.people.patient(&number, &Question::of(Asker::Gateway)).await;
     let mut person = known.expect("it answers").expect("a person");
     change(&mut person);
     *bench.pds.says.lock().expect("whole") = Some(Some(person));
@@ -387,4 +390,40 @@ async fn the_log_tells_why_pds_was_asked_again() {
     assert_eq!(look(&bench).await, 1);
     let why = "PDS asked again about the person: their own practice does not have them, or MESH finds none";
     assert!(bench.audited(why).await);
+}
+
+/// What is in the log of questions that had no turn: first that PDS is asked, then that it was not.
+#[tokio::test]
+async fn that_pds_is_not_asked_after_all_is_told_and_a_question_says_for_whom_it_is() {
+    let bench = bench().await;
+    let not_asked = "PDS was not asked after all: the question never left";
+    let last = || bench.pds.askers.lock().expect("whole").last().cloned();
+    bench.pds.has_no_turn.store(true, Ordering::SeqCst);
+    let transfer = bench.accept().await;
+    assert_eq!(last(), Some(Asker::Client(hospital().id)));
+    assert!(bench.audited(not_asked).await);
+    let held = bench.gateway.store().holds().await.expect("readable").remove(0);
+    assert_eq!((held.transfer, held.hold.reason), (transfer, HoldReason::DirectoryUnavailable));
+    let stop = tokio::sync::watch::Sender::new(false);
+    assert_eq!(bench.gateway.ask_again(&stop.subscribe()).await, Ok(0));
+    assert_eq!(last(), Some(Asker::Gateway), "nobody waits for it");
+    let decider = Decider {
+        agent: Agent::named("operator", None),
+        by: "Ada Wells",
+        reason: "the ward rang",
+        act: true,
+        request_id: None,
+    };
+    let choice = Choice::Release { agreed_recipients: BTreeSet::new() };
+    let released = bench.gateway.release(held.hold.id, choice, &decider).await.expect("decided");
+    assert!(matches!(released, Released::StillHeld(_)), "{released:?}");
+    assert_eq!(last(), Some(Asker::Person));
+
+    let (bench, transfer) = sent().await;
+    assert!(!bench.audited(not_asked).await, "each question left");
+    reported(&bench, transfer, "EPL-151").await;
+    bench.pds.has_no_turn.store(true, Ordering::SeqCst);
+    assert_eq!(look(&bench).await, 0);
+    let last = bench.pds.askers.lock().expect("whole").last().cloned();
+    assert_eq!((last, bench.audited(not_asked).await), (Some(Asker::Gateway), true));
 }

@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use onward_connect::stand_in::StandInDirectory;
 use onward_core::audit::{AuditQuery, AuditWord};
 use onward_core::client::Client;
-use onward_core::directory::{Demographics, Directory, DirectoryError, Likeness, Match, PdsPatient};
+use onward_core::directory::{Demographics, Directory, DirectoryError, Likeness, Match, PdsPatient, Question};
 use onward_core::scanning::{NotScanned, Scanned, Scanner};
 use onward_core::{NhsNumber, SystemClock};
 use onward_gateway::accept::{AcceptError, Receipt, Submission};
@@ -49,17 +49,23 @@ impl SlowPds {
 
 #[async_trait]
 impl Directory for SlowPds {
-    async fn patient(&self, number: &NhsNumber) -> Result<Option<PdsPatient>, DirectoryError> {
+    async fn patient(&self, number: &NhsNumber, question: &Question) -> Result<Option<PdsPatient>, DirectoryError> {
+        question.leaves();
         self.asked.send_modify(|asked| *asked += 1);
         let first = self.patience.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         if first.is_ok() {
             self.gate.acquire().await.expect("it is never closed").forget();
         }
-        self.people.patient(number).await
+        self.people.patient(number, question).await
     }
 
-    async fn find(&self, person: &Demographics, likeness: Likeness) -> Result<Match, DirectoryError> {
-        self.people.find(person, likeness).await
+    async fn find(
+        &self,
+        person: &Demographics,
+        likeness: Likeness,
+        question: &Question,
+    ) -> Result<Match, DirectoryError> {
+        self.people.find(person, likeness, question).await
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use onward_connect::stand_in::StandInDirectory;
 use onward_core::client::{Client, NhsNumberPolicy, Role};
-use onward_core::directory::{Demographics, Directory, DirectoryError, Likeness, Match, PdsPatient};
+use onward_core::directory::{Asker, Demographics, Directory, DirectoryError, Likeness, Match, PdsPatient, Question};
 use onward_core::state::{RecipientKind, TransportKind};
 use onward_core::store::DeliveryRecord;
 use onward_core::transport::{Mailbox, MeshMessage, Outbound, SendError, Sent, Transport};
@@ -95,12 +95,21 @@ pub(crate) struct Pds {
     /// What it says of everybody, in place of what it knows.
     pub(crate) says: Mutex<Option<Option<PdsPatient>>>,
     pub(crate) is_down: AtomicBool,
+    /// No question leaves: there is no turn for it in time.
+    pub(crate) has_no_turn: AtomicBool,
+    /// For whom it was asked.
+    pub(crate) askers: Mutex<Vec<Asker>>,
     pub(crate) asked: AtomicUsize,
 }
 
 #[async_trait]
 impl Directory for Pds {
-    async fn patient(&self, number: &NhsNumber) -> Result<Option<PdsPatient>, DirectoryError> {
+    async fn patient(&self, number: &NhsNumber, question: &Question) -> Result<Option<PdsPatient>, DirectoryError> {
+        self.askers.lock().expect("whole").push(question.asker().clone());
+        if self.has_no_turn.load(Ordering::SeqCst) {
+            return Err(DirectoryError::Unavailable("PDS has no turn".to_owned()));
+        }
+        question.leaves();
         self.asked.fetch_add(1, Ordering::SeqCst);
         if self.is_down.load(Ordering::SeqCst) {
             return Err(DirectoryError::Unavailable("PDS answered 503".to_owned()));
@@ -108,12 +117,17 @@ impl Directory for Pds {
         let says = self.says.lock().expect("whole").clone();
         match says {
             Some(says) => Ok(says),
-            None => self.people.patient(number).await,
+            None => self.people.patient(number, question).await,
         }
     }
 
-    async fn find(&self, person: &Demographics, likeness: Likeness) -> Result<Match, DirectoryError> {
-        self.people.find(person, likeness).await
+    async fn find(
+        &self,
+        person: &Demographics,
+        likeness: Likeness,
+        question: &Question,
+    ) -> Result<Match, DirectoryError> {
+        self.people.find(person, likeness, question).await
     }
 }
 
@@ -141,6 +155,8 @@ impl Bench {
             people,
             says: Mutex::new(None),
             is_down: AtomicBool::new(false),
+            has_no_turn: AtomicBool::new(false),
+            askers: Mutex::default(),
             asked: AtomicUsize::new(0),
         });
         let gateway = Gateway::new(Parts {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::civil::Date;
-use onward_core::directory::{Demographics, Directory, DirectoryError, Likeness, Match, PdsPatient};
+use onward_core::directory::{Asker, Demographics, Directory, DirectoryError, Likeness, Match, PdsPatient, Question};
 use onward_core::{Clock, NhsNumber, OdsCode};
 use tokio::time::Instant;
 use url::Url;
@@ -76,7 +76,7 @@ impl PdsClient {
     }
 
     /// The answer to one question, which is repeated once, under the same identifier, where that helps.
-    async fn answer(&self, url: &Url) -> Result<Answer, DirectoryError> {
+    async fn answer(&self, url: &Url, question: &Question) -> Result<Answer, DirectoryError> {
         let mut identifiers = HeaderMap::new();
         for name in [X_REQUEST_ID, X_CORRELATION_ID] {
             let value = HeaderValue::from_str(&Uuid::new_v4().to_string()).expect("a UUID is visible ASCII");
@@ -87,21 +87,28 @@ impl PdsClient {
             identifiers.insert(END_USER_ORGANISATION, value);
         }
         let mut patience = self.config.retry_wait_max;
-        let answer = self.ask(url, &identifiers, &mut patience).await?;
+        let answer = self.ask(url, question, &identifiers, &mut patience).await?;
         let Some(wait) = self.repeat_after(&answer).await.filter(|wait| *wait <= patience) else { return Ok(answer) };
         patience -= wait;
         tokio::time::sleep(wait).await;
-        self.ask(url, &identifiers, &mut patience).await
+        self.ask(url, question, &identifiers, &mut patience).await
     }
 
     /// Asks in its turn, which is waited for out of this patience.
-    async fn ask(&self, url: &Url, identifiers: &HeaderMap, patience: &mut Duration) -> Result<Answer, DirectoryError> {
-        self.wait_for_turn(patience).await?;
+    async fn ask(
+        &self,
+        url: &Url,
+        question: &Question,
+        identifiers: &HeaderMap,
+        patience: &mut Duration,
+    ) -> Result<Answer, DirectoryError> {
+        self.wait_for_turn(question.asker(), patience).await?;
         let mut headers = identifiers.clone();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/fhir+json"));
         if let Some(tokens) = &self.tokens {
             headers.insert(header::AUTHORIZATION, tokens.bearer().await?);
         }
+        question.leaves();
         let sent = self.http.send(Method::GET, url.clone(), headers, Vec::new()).await;
         let answer = sent.map_err(|fault| unavailable(&fault.to_string()))?;
         // What a busy PDS asks of one question holds for all.
@@ -111,21 +118,14 @@ impl PdsClient {
         Ok(answer)
     }
 
-    async fn wait_for_turn(&self, patience: &mut Duration) -> Result<(), DirectoryError> {
-        loop {
-            let now = Instant::now();
-            let Some(turn) = self.pace.turn(now, *patience) else {
-                return Err(unavailable(
-                    "PDS has no turn for a question in time: it is busy, or asked as often as it may be",
-                ));
-            };
-            *patience = patience.saturating_sub(turn.duration_since(now));
-            tokio::time::sleep_until(turn).await;
-            // Somebody else's question may have found it busy meanwhile.
-            if !self.pace.rests(Instant::now()) {
-                return Ok(());
-            }
-        }
+    async fn wait_for_turn(&self, asker: &Asker, patience: &mut Duration) -> Result<(), DirectoryError> {
+        let Some(waited) = self.pace.turn(asker, *patience).await else {
+            return Err(unavailable(
+                "PDS has no turn for a question in time: it is busy, or asked as often as it may be",
+            ));
+        };
+        *patience = patience.saturating_sub(waited);
+        Ok(())
     }
 
     /// How much time a busy PDS asks for.
@@ -157,8 +157,8 @@ impl PdsClient {
 
 #[async_trait]
 impl Directory for PdsClient {
-    async fn patient(&self, number: &NhsNumber) -> Result<Option<PdsPatient>, DirectoryError> {
-        let answer = self.answer(&self.patients(&[number.expose()])?).await?;
+    async fn patient(&self, number: &NhsNumber, question: &Question) -> Result<Option<PdsPatient>, DirectoryError> {
+        let answer = self.answer(&self.patients(&[number.expose()])?, question).await?;
         match answer.status() {
             StatusCode::OK => patient::read(&body(answer).await?, self.today()?),
             // No such person, or the record is invalidated or withheld.
@@ -167,10 +167,15 @@ impl Directory for PdsClient {
         }
     }
 
-    async fn find(&self, person: &Demographics, likeness: Likeness) -> Result<Match, DirectoryError> {
+    async fn find(
+        &self,
+        person: &Demographics,
+        likeness: Likeness,
+        question: &Question,
+    ) -> Result<Match, DirectoryError> {
         let mut url = self.patients(&[])?;
         search::ask_for(&mut url, person, likeness);
-        let answer = self.answer(&url).await?;
+        let answer = self.answer(&url, question).await?;
         match answer.status() {
             StatusCode::OK => search::read(&body(answer).await?, likeness, self.today()?),
             status => Err(not_answered(status)),

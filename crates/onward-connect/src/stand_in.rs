@@ -21,7 +21,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use onward_core::NhsNumber;
-use onward_core::directory::{Demographics, Directory, DirectoryError, Likeness, Match, PdsPatient};
+use onward_core::directory::{Demographics, Directory, DirectoryError, Likeness, Match, PdsPatient, Question};
 use serde::Deserialize;
 
 /// The file cannot be used.
@@ -97,12 +97,19 @@ impl StandInDirectory {
 
 #[async_trait]
 impl Directory for StandInDirectory {
-    async fn patient(&self, number: &NhsNumber) -> Result<Option<PdsPatient>, DirectoryError> {
+    async fn patient(&self, number: &NhsNumber, question: &Question) -> Result<Option<PdsPatient>, DirectoryError> {
+        question.leaves();
         Ok(self.people.get(number).cloned())
     }
 
     /// As PDS tells of whom it finds: without the pharmacy. What is alike begins alike, and there are no addresses to tell people apart by.
-    async fn find(&self, person: &Demographics, likeness: Likeness) -> Result<Match, DirectoryError> {
+    async fn find(
+        &self,
+        person: &Demographics,
+        likeness: Likeness,
+        question: &Question,
+    ) -> Result<Match, DirectoryError> {
+        question.leaves();
         let folded = |text: &str| text.to_lowercase();
         let agrees = |ours: Option<&str>, theirs: &str| match (ours, likeness) {
             (None, _) => false,
@@ -127,7 +134,7 @@ impl Directory for StandInDirectory {
 
 #[cfg(test)]
 mod tests {
-    use onward_core::directory::Sensitivity;
+    use onward_core::directory::{Asker, Sensitivity};
 
     use super::*;
 
@@ -155,7 +162,12 @@ mod tests {
         let path = folder.path().join("people.toml");
         std::fs::write(&path, PEOPLE).expect("written");
         let directory = StandInDirectory::load(&path).expect("loaded");
-        let ask = async |number: &str| directory.patient(&number.parse().expect("a number")).await.expect("answered");
+        let ask = async |number: &str| {
+            directory
+                .patient(&number.parse().expect("a number"), &Question::of(Asker::Gateway))
+                .await
+                .expect("answered")
+        };
         let person = ask("9000000009").await.expect("a person");
         assert_eq!((person.family.as_deref(), person.given.len()), (Some("Example"), 2));
         assert_eq!(person.registered_practice.map(String::from).as_deref(), Some("A82608"));
@@ -173,7 +185,7 @@ mod tests {
         let find = async |directory: &StandInDirectory, family: &str, given: &str, likeness| {
             let born = jiff::civil::date(1940, 2, 3);
             let person = Demographics::new(family, given, born).expect("whole");
-            directory.find(&person, likeness).await.expect("answered")
+            directory.find(&person, likeness, &Question::of(Asker::Gateway)).await.expect("answered")
         };
         let Match::One(found) = find(&directory, "example", "ADA", Likeness::Exact).await else {
             panic!("one person, who has a superseded number too")

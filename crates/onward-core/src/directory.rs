@@ -10,11 +10,13 @@ mod bed_types;
 mod demographics;
 mod needs;
 mod organisations;
+mod question;
 
 pub use bed_types::{BedType, BedTypes, TypedBeds};
 pub use demographics::{Demographics, Gender, Likeness};
 pub use needs::{Need, OwnWord};
 pub use organisations::{OdsEnd, Organisation, Organisations};
+pub use question::{Asker, Question};
 
 /// Beds of one kind: with nursing and without.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -536,20 +538,25 @@ pub enum DirectoryError {
     Unintelligible(String),
 }
 
-/// PDS, or its local stand-in.
+/// PDS, or its local stand-in. It says of each question that it leaves ([`Question::leaves`]) before it does.
 #[async_trait]
 pub trait Directory: Send + Sync + 'static {
     /// The person with this number; `None` when there is none (or the record is withheld).
     ///
     /// # Errors
     /// When the directory cannot be asked: the caller holds the transfer, it never guesses.
-    async fn patient(&self, number: &NhsNumber) -> Result<Option<PdsPatient>, DirectoryError>;
+    async fn patient(&self, number: &NhsNumber, question: &Question) -> Result<Option<PdsPatient>, DirectoryError>;
 
     /// Who is of these demographics. Whatever it finds is a candidate: nobody is anybody because a search found them.
     ///
     /// # Errors
     /// When the directory cannot be asked.
-    async fn find(&self, person: &Demographics, likeness: Likeness) -> Result<Match, DirectoryError>;
+    async fn find(
+        &self,
+        person: &Demographics,
+        likeness: Likeness,
+        question: &Question,
+    ) -> Result<Match, DirectoryError>;
 }
 
 #[cfg(test)]

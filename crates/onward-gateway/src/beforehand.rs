@@ -1,5 +1,6 @@
 //! What is asked outside about a message. That PDS is asked about a person is committed before it is: whoever is killed meanwhile has told,
-//! and whatever becomes of the message, the question is in the log.
+//! and whatever becomes of the message, the question is in the log. Where it then did not leave, because it had no turn say, a second entry
+//! tells that.
 //!
 //! About a large message all is asked before there is room for what is made of it. It is read twice: once to see whom PDS would be asked
 //! about and what is attached, and again, with the answers, when there is room. In between nothing is kept but its bytes, the attachments
@@ -9,7 +10,7 @@
 use std::sync::OnceLock;
 
 use onward_core::audit::{Agent, AuditEntry, AuditWord};
-use onward_core::directory::{Demographics, Directory, DirectoryError, PdsPatient};
+use onward_core::directory::{Asker, Demographics, Directory, DirectoryError, PdsPatient, Question};
 use onward_core::store::StoreError;
 use onward_core::{NhsNumber, TransferId};
 
@@ -46,7 +47,17 @@ type Answer = Result<Option<PdsPatient>, DirectoryError>;
 /// Whom PDS found, or why it said nothing.
 type Search = Result<Found, DirectoryError>;
 
-impl Pds<'_> {
+impl<'a> Pds<'a> {
+    /// The same for this asker, where nobody else has been named.
+    pub(crate) fn by(self, asker: &'a Asker) -> Self {
+        let named = |asking: Asking<'a>| Asking { asker: asking.asker.or(Some(asker)), ..asking };
+        match self {
+            Self::Asked(asking) => Self::Asked(named(asking)),
+            Self::Answered(known, asking) => Self::Answered(known, named(asking)),
+            Self::Untold(_) | Self::Foreseen(_) => self,
+        }
+    }
+
     /// Asks about the person of this number; `person` is who is searched for where nobody has it.
     ///
     /// # Errors
@@ -54,7 +65,7 @@ impl Pds<'_> {
     pub(crate) async fn patient(self, number: &NhsNumber, person: Option<&Demographics>) -> Result<Answer, StoreError> {
         match self {
             Self::Asked(asking) => asking.about(number).await,
-            Self::Untold(directory) => Ok(directory.patient(number).await),
+            Self::Untold(directory) => Ok(directory.patient(number, &Question::of(Asker::Gateway)).await),
             Self::Foreseen(foreseen) => {
                 let _ = foreseen.number.set(number.clone());
                 if let Some(person) = person {
@@ -74,7 +85,9 @@ impl Pds<'_> {
     pub(crate) async fn search(self, person: &Demographics) -> Result<Search, StoreError> {
         match self {
             Self::Asked(asking) => asking.search(person).await,
-            Self::Untold(directory) => Ok(search::in_time(directory, person, search::HINT).await),
+            Self::Untold(directory) => {
+                Ok(search::in_time(directory, person, &Question::of(Asker::Gateway), search::HINT).await)
+            }
             Self::Foreseen(foreseen) => {
                 let _ = foreseen.person.set(person.clone());
                 Ok(Err(not_yet()))
@@ -96,9 +109,16 @@ pub struct Asking<'a> {
     transfer: Option<TransferId>,
     request_id: Option<&'a str>,
     again: bool,
+    /// For whom; of a message, until the walk names its client, nobody.
+    asker: Option<&'a Asker>,
 }
 
-impl Asking<'_> {
+impl<'a> Asking<'a> {
+    /// The same for this asker.
+    pub(crate) fn by(self, asker: &'a Asker) -> Self {
+        Self { asker: Some(asker), ..self }
+    }
+
     /// The same because the person's own practice does not have them.
     pub(crate) fn again(self) -> Self {
         Self { again: true, ..self }
@@ -110,19 +130,38 @@ impl Asking<'_> {
             false => "PDS asked to trace the person before routing",
             true => "PDS asked again about the person: their own practice does not have them, or MESH finds none",
         };
-        self.note(Some(number), what).await?;
-        Ok(self.gateway.directory.patient(number).await)
+        self.note(Some(number), true, what).await?;
+        let question = self.question();
+        let answer = self.gateway.directory.patient(number, &question).await;
+        self.note_unless_left(&question, Some(number)).await?;
+        Ok(answer)
     }
 
     /// Commits that PDS is searched, and searches it. The entry names nobody: whom a search finds is a candidate, and who is taken for the
     /// person is asked about by number.
     async fn search(self, person: &Demographics) -> Result<Search, StoreError> {
-        self.note(None, "PDS searched for the person by name and date of birth before routing").await?;
-        Ok(search::in_time(self.gateway.directory.as_ref(), person, search::HINT).await)
+        self.note(None, true, "PDS searched for the person by name and date of birth before routing").await?;
+        let question = self.question();
+        let found = search::in_time(self.gateway.directory.as_ref(), person, &question, search::HINT).await;
+        self.note_unless_left(&question, None).await?;
+        Ok(found)
     }
 
-    async fn note(self, patient: Option<&NhsNumber>, what: &str) -> Result<(), StoreError> {
+    fn question(self) -> Question {
+        Question::of(self.asker.cloned().unwrap_or(Asker::Gateway))
+    }
+
+    /// Takes back what was committed before, where it has not come to pass.
+    async fn note_unless_left(self, question: &Question, patient: Option<&NhsNumber>) -> Result<(), StoreError> {
+        match question.has_left() {
+            true => Ok(()),
+            false => self.note(patient, false, "PDS was not asked after all: the question never left").await,
+        }
+    }
+
+    async fn note(self, patient: Option<&NhsNumber>, success: bool, what: &str) -> Result<(), StoreError> {
         let entry = AuditEntry {
+            success,
             transfer: self.transfer,
             patient: patient.cloned(),
             request_id: self.request_id.map(str::to_owned),
@@ -149,7 +188,7 @@ impl Gateway {
     /// How PDS is asked in this request about the person of this transfer, which a message becomes where it is taken in; `None` where it
     /// becomes none.
     pub(crate) fn asking<'a>(&'a self, transfer: Option<TransferId>, request_id: Option<&'a str>) -> Asking<'a> {
-        Asking { gateway: self, transfer, request_id, again: false }
+        Asking { gateway: self, transfer, request_id, again: false, asker: None }
     }
 
     /// Asks the scanner and PDS about a large message.
@@ -185,7 +224,8 @@ impl Gateway {
         };
         self.refuse_malware(submission, &attached.0).await?;
         drop((attached, scanning));
-        let asking = self.asking(Some(transfer), submission.request_id.as_deref());
+        let asker = Asker::Client(submission.client.id.clone());
+        let asking = self.asking(Some(transfer), submission.request_id.as_deref()).by(&asker);
         let number = match who.number.into_inner() {
             Some(number) => {
                 let answer = asking.about(&number).await?;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
+use onward_core::directory::Asker;
 use onward_core::state::{HoldReason, RecipientKind, TransportKind};
 use onward_core::store::{
     Closure, Ending, HeldTransfer, HoldChange, NewDelivery, NewHold, Release, StoreError, TransferRecord,
@@ -15,7 +16,7 @@ use onward_fhir::itk::Level;
 
 use crate::Gateway;
 use crate::answer::{TAKEN_IN, code_of_closed, not_replaced};
-use crate::beforehand::Pds;
+use crate::beforehand::{Asking, Pds};
 use crate::decision::{Decided, NotDecidable};
 use crate::identify::HoldCause;
 use crate::lifecycle::{Heir, TRIES, TakenBack};
@@ -217,7 +218,12 @@ impl Gateway {
         let said = choice.filter(|_| !is_other).map_or(Ok(()), |(choice, _)| choice.add_to(&mut decided, reason));
         let walk = match said {
             _ if is_other => Walk::nothing(Released::StillHeld(HoldCause::new(reason, held.hold.detail.clone()))),
-            Ok(()) => self.walk_again(&held, &decided, decider.request_id).await?,
+            Ok(()) => {
+                // A person waits for the answer; when nobody does, others go first.
+                let asker = if choice.is_some() { Asker::Person } else { Asker::Gateway };
+                self.walk_again(&held, &decided, self.asking(Some(held.transfer), decider.request_id).by(&asker))
+                    .await?
+            }
             Err(why) => Walk::nothing(Released::NotDecidable(why)),
         };
         let mut audit = vec![self.decision_row(&held, &walk, &decided, decider)];
@@ -331,12 +337,7 @@ impl Gateway {
         Ok(if done { Released::Closed { response: told } } else { Released::NotFound })
     }
 
-    async fn walk_again(
-        &self,
-        held: &HeldTransfer,
-        decided: &Decided,
-        request_id: Option<&str>,
-    ) -> Result<Walk, StoreError> {
+    async fn walk_again(&self, held: &HeldTransfer, decided: &Decided, asking: Asking<'_>) -> Result<Walk, StoreError> {
         let transfer = self.store.transfer(held.transfer).await?;
         let original = self.store.original(held.transfer).await?;
         let (Some(transfer), Some(original)) = (transfer, original) else {
@@ -347,7 +348,7 @@ impl Gateway {
             return Ok(Walk::nothing(Released::Refused(why)));
         };
         let body = Bytes::from(original.body);
-        let pds = Pds::Asked(self.asking(Some(held.transfer), request_id));
+        let pds = Pds::Asked(asking);
         let prepared = self.walk(&client, &body, &original.media_type, held.transfer, decided, pds).await;
         let parts = prepared.map(|prepared| {
             let is_replacement = prepared.facts.replaces.is_some();

@@ -79,7 +79,7 @@ impl Gateway {
     pub(crate) async fn tell_outdated(&self, sender: &OdsCode, refused: Option<Replacing>) {
         let Some(refused) = refused else { return };
         match self.outdated_by(sender, refused).await {
-            // At once: an earlier program beside this one would take it for over at its next look.
+            // At once: an earlier program beside this one may drop what is not told yet, and this one tells that at its next look.
             Ok(()) => self.tellings.notify_one(),
             Err(error) => tracing::error!(%error, "that a replacement was refused could not be told"),
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use onward_core::client::{Client, NhsNumberPolicy};
-use onward_core::directory::Endpoint;
+use onward_core::directory::{Asker, Endpoint};
 use onward_core::state::{HoldReason, RecipientKind};
 use onward_core::store::{NewDelivery, Predecessor, StoreError};
 use onward_core::{DeliveryId, NhsNumber, OdsCode, TransferId};
@@ -176,6 +176,8 @@ impl Gateway {
         decided: &Decided,
         pds: Pds<'_>,
     ) -> Result<Prepared, PrepareError> {
+        let asker = Asker::Client(client.id.clone());
+        let pds = pds.by(&asker);
         let format = format_of(media_type);
         let tree = read_tree(body, format)?;
         let policy = self.validation_policy(client);

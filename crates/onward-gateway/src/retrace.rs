@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use jiff::SignedDuration;
 use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
-use onward_core::directory::{DirectoryEntry, DirectoryError, Endpoint, PdsPatient, Sensitivity};
+use onward_core::directory::{Asker, DirectoryEntry, DirectoryError, Endpoint, PdsPatient, Sensitivity};
 use onward_core::state::{DeliveryState, EndReason, RecipientKind, TransportKind};
 use onward_core::store::{
     ApprovalKind, DeliveryRecord, Ending, NewDelivery, Retrace, Retraced, StoreError, TransferRecord,
@@ -185,7 +185,7 @@ impl Gateway {
         let newest = line.first().filter(|newest| newest.id == copy.transfer);
         // Who replaced it, or erased the person, meanwhile has made it needless.
         let (Some(transfer), Some(number)) = (newest, &copy.patient) else { return Ok(Looked::Done(false)) };
-        let asked = self.asking(Some(transfer.id), None).again();
+        let asked = self.asking(Some(transfer.id), None).by(&Asker::Gateway).again();
         let answer = match Pds::Asked(asked).patient(number, None).await? {
             Err(error) if self.clock.now() < copy.changed + WITHIN => {
                 tracing::warn!(%error, delivery = %copy.id, "PDS gives no answer about a copy that came to nothing");
@@ -315,7 +315,7 @@ impl Gateway {
         let (Some(original), Some(client)) = (original, client) else { return Ok(Err(Why::NotKept.into())) };
         let decided = Decided { registered_practice: Some(practice.clone()), ..Decided::default() };
         let known = Beforehand::told(number.clone(), pds.clone());
-        let answered = Pds::Answered(&known, self.asking(Some(transfer.id), None));
+        let answered = Pds::Answered(&known, self.asking(Some(transfer.id), None).by(&Asker::Gateway));
         let body = Bytes::from(original.body);
         let walked = self.walk(&client, &body, &original.media_type, transfer.id, &decided, answered).await;
         let routing = match walked {

@@ -117,6 +117,7 @@ macro_rules! every_contract {
         $crate::contract::every_contract!($open, closing:
             what_a_person_took_care_of_is_nobodys_work_any_more,
             what_a_system_did_not_process_is_closed_and_what_was_declined_is_not,
+            who_opens_a_closed_copy_leaves_it_closed,
         );
         $crate::contract::every_contract!($open, responding:
             a_response_that_was_handed_over_can_fail_and_goes_again,
@@ -266,6 +267,9 @@ macro_rules! every_contract {
             what_cannot_be_read_is_parked_with_its_audit_and_makes_no_attempt,
             a_damaged_count_or_key_hinders_no_other_and_is_told_all_the_same,
             what_cannot_be_placed_is_left_to_a_claim,
+            a_damaged_version_or_count_keeps_no_attempt_from_its_end,
+            a_copy_that_is_damaged_is_a_persons_and_its_version_is_mended,
+            a_program_from_before_a_kind_ends_no_alert_that_stands,
             a_list_goes_on_without_what_cannot_be_read_and_says_so,
         );
     };

@@ -1,6 +1,7 @@
 //! Searches as SQL that both engines read, with `?` for each parameter. Only fixed texts become SQL.
 
 pub(crate) mod alerts;
+pub(crate) mod closing;
 pub(crate) mod resending;
 pub(crate) mod retracing;
 pub(crate) mod subscriptions;

@@ -20,6 +20,10 @@ fn number() -> NhsNumber {
     "9000000009".parse().expect("an NHS number")
 }
 
+fn asked() -> Question {
+    Question::of(Asker::Client("epr".to_owned()))
+}
+
 fn client(partner: &Partner, tokens: Option<TokenClient>) -> PdsClient {
     let config = PdsConfig {
         base_url: partner.url("/personal-demographics/FHIR/R4"),
@@ -202,7 +206,7 @@ async fn a_look_up_knows_the_day() {
         let http = HttpClient::new(&partner.config()).expect("a client");
         let clock = Arc::new(Turned(AtomicI64::new(second)));
         let client = PdsClient::new(config.clone(), http, None, clock);
-        client.patient(&number()).await.expect("answered").expect("a person").registered_practice.is_some()
+        client.patient(&number(), &asked()).await.expect("answered").expect("a person").registered_practice.is_some()
     };
     // 22:59:59 and 23:00:00 UTC on 29 June 2025: midnight in London.
     assert!(practice(1_751_237_999).await);
@@ -264,9 +268,10 @@ fn errors_do_not_repeat_the_answer() {
 #[tokio::test]
 async fn a_look_up_carries_its_identifiers() {
     let partner = Partner::start(vec![Reply::new("200 OK", &[], minimal().to_string().as_bytes())]).await;
-    let client = client(&partner, None);
-    client.patient(&number()).await.expect("answered").expect("a person");
-    client.patient(&number()).await.expect("answered").expect("a person");
+    let (client, question) = (client(&partner, None), asked());
+    client.patient(&number(), &question).await.expect("answered").expect("a person");
+    assert!(question.has_left());
+    client.patient(&number(), &asked()).await.expect("answered").expect("a person");
     let seen = partner.seen();
     assert_eq!(seen[0].line, "GET /personal-demographics/FHIR/R4/Patient/9000000009 HTTP/1.1");
     assert_eq!(seen[0].header("accept"), Some("application/fhir+json"));
@@ -292,7 +297,7 @@ async fn nobody_busy_and_broken_are_told_apart() {
         (Reply::new("200 x", &[], &vec![b' '; 2 << 20]), "unintelligible"),
     ] {
         let partner = Partner::start(vec![reply]).await;
-        let answer = client(&partner, None).patient(&number()).await;
+        let answer = client(&partner, None).patient(&number(), &asked()).await;
         let kind = match &answer {
             Ok(None) => "none",
             Ok(Some(_)) => "somebody",
@@ -311,7 +316,7 @@ async fn nobody_busy_and_broken_are_told_apart() {
 async fn a_busy_pds_is_asked_once_more_under_the_same_request_id() {
     let busy = || Reply::new("429 x", &["Retry-After: 0"], b"");
     let partner = Partner::start(vec![busy(), person()]).await;
-    assert!(client(&partner, None).patient(&number()).await.expect("answered").is_some());
+    assert!(client(&partner, None).patient(&number(), &asked()).await.expect("answered").is_some());
     let seen = partner.seen();
     assert_eq!(seen.len(), 2);
     assert_eq!(seen[0].header("x-request-id"), seen[1].header("x-request-id"));
@@ -319,13 +324,13 @@ async fn a_busy_pds_is_asked_once_more_under_the_same_request_id() {
     // No time is told: a second is given.
     for untold in ["429 x", "503 x", "408 x"] {
         let partner = Partner::start(vec![Reply::new(untold, &[], b""), person()]).await;
-        assert!(client(&partner, None).patient(&number()).await.expect("answered").is_some(), "{untold}");
+        assert!(client(&partner, None).patient(&number(), &asked()).await.expect("answered").is_some(), "{untold}");
         let seen = partner.seen();
         assert_eq!(seen[0].header("x-request-id"), seen[1].header("x-request-id"), "{untold}");
     }
 
     let partner = Partner::start(vec![busy()]).await;
-    assert!(matches!(client(&partner, None).patient(&number()).await, Err(DirectoryError::Unavailable(_))));
+    assert!(matches!(client(&partner, None).patient(&number(), &asked()).await, Err(DirectoryError::Unavailable(_))));
     assert_eq!(partner.seen().len(), 2, "once more, not for ever");
 }
 
@@ -335,10 +340,10 @@ async fn a_pds_that_asks_for_more_time_than_a_question_has_is_left_alone_by_all(
         let partner = Partner::start(vec![Reply::new("429 x", &[wish], b""), person()]).await;
         let client = client(&partner, None);
         for _ in 0..3 {
-            assert!(matches!(client.patient(&number()).await, Err(DirectoryError::Unavailable(_))));
+            assert!(matches!(client.patient(&number(), &asked()).await, Err(DirectoryError::Unavailable(_))));
         }
         let smith = Demographics::new("Smith", "Jane", date(1950, 3, 8)).expect("whole");
-        assert!(matches!(client.find(&smith, Likeness::Exact).await, Err(DirectoryError::Unavailable(_))));
+        assert!(matches!(client.find(&smith, Likeness::Exact, &asked()).await, Err(DirectoryError::Unavailable(_))));
         assert_eq!(partner.seen().len(), 1, "those that follow are not asked");
     }
 }
@@ -351,12 +356,13 @@ async fn a_busy_pds_is_asked_by_none_before_it_wants_to_be_and_then_one_after_th
     let client =
         PdsClient::new(config, HttpClient::new(&partner.config()).expect("a client"), None, Arc::new(SystemClock));
     let number = number();
-    let first = client.patient(&number);
+    let (one, two, three) = (asked(), asked(), asked());
+    let first = client.patient(&number, &one);
     let others = async {
         while partner.seen().is_empty() || !client.pace.rests(Instant::now()) {
             tokio::task::yield_now().await;
         }
-        let asked = tokio::join!(client.patient(&number), client.patient(&number));
+        let asked = tokio::join!(client.patient(&number, &two), client.patient(&number, &three));
         assert!(!client.pace.rests(Instant::now()), "they waited");
         asked
     };
@@ -378,8 +384,12 @@ async fn a_question_without_a_turn_in_time_is_as_unavailable_and_asks_nothing() 
     let client =
         PdsClient::new(config, HttpClient::new(&partner.config()).expect("a client"), None, Arc::new(SystemClock));
     // All turns of the next hour are taken.
-    client.pace.turn(Instant::now() + Duration::from_secs(3600), Duration::ZERO).expect("free");
-    assert!(matches!(client.patient(&number()).await, Err(DirectoryError::Unavailable(_))));
+    let later = Instant::now() + Duration::from_secs(3600);
+    let place = client.pace.join(later, &Asker::Person, Duration::ZERO).expect("free");
+    assert_eq!(client.pace.look(later, &place), pace::Look::Now);
+    let question = asked();
+    assert!(matches!(client.patient(&number(), &question).await, Err(DirectoryError::Unavailable(_))));
+    assert!(!question.has_left(), "whoever audits it must know");
     assert_eq!(partner.seen().len(), 0);
 }
 
@@ -432,7 +442,7 @@ fn person() -> Reply {
 #[tokio::test]
 async fn the_assertion_is_signed_and_strict() {
     let platform = platform(vec![token("one", json!("599")), person()]).await;
-    platform.client.patient(&number()).await.expect("answered");
+    platform.client.patient(&number(), &asked()).await.expect("answered");
     let seen = platform.partner.seen();
     assert_eq!(seen[0].line, "POST /oauth2/token HTTP/1.1");
     let form: std::collections::BTreeMap<_, _> = url::form_urlencoded::parse(&seen[0].body).into_owned().collect();
@@ -460,7 +470,7 @@ async fn a_token_is_kept_until_it_expires() {
         platform(vec![token("one", json!(600)), person(), person(), token("two", json!(600)), person()]).await;
     for seconds in [0, 569, 570] {
         platform.clock.0.store(START + seconds, Ordering::Relaxed);
-        platform.client.patient(&number()).await.expect("answered");
+        platform.client.patient(&number(), &asked()).await.expect("answered");
     }
     let seen = platform.partner.seen();
     let bearers: Vec<_> = seen.iter().map(|request| request.header("authorization")).collect();
@@ -472,12 +482,12 @@ async fn a_token_is_kept_until_it_expires() {
 async fn a_withdrawn_token_is_replaced_once() {
     let refused = || Reply::new("401 x", &[], b"");
     let replaced = platform(vec![token("one", json!(600)), refused(), token("two", json!(600)), person()]).await;
-    assert!(replaced.client.patient(&number()).await.expect("answered").is_some());
+    assert!(replaced.client.patient(&number(), &asked()).await.expect("answered").is_some());
     let seen = replaced.partner.seen();
     assert_ne!(seen[0].body, seen[2].body, "even in the same second an assertion is used once");
     assert_eq!(seen[1].header("x-request-id"), seen[3].header("x-request-id"));
     let never = platform(vec![token("one", json!(600)), refused(), token("two", json!(600)), refused()]).await;
-    assert!(matches!(never.client.patient(&number()).await, Err(DirectoryError::Unavailable(_))));
+    assert!(matches!(never.client.patient(&number(), &asked()).await, Err(DirectoryError::Unavailable(_))));
     assert_eq!(never.partner.seen().len(), 4);
 }
 
@@ -490,8 +500,9 @@ async fn without_a_token_pds_is_not_asked() {
         token("one", json!("soon")),
         Reply::Hang,
     ] {
-        let platform = platform(vec![reply]).await;
-        assert!(matches!(platform.client.patient(&number()).await, Err(DirectoryError::Unavailable(_))));
+        let (platform, question) = (platform(vec![reply]).await, asked());
+        assert!(matches!(platform.client.patient(&number(), &question).await, Err(DirectoryError::Unavailable(_))));
+        assert!(!question.has_left());
         assert_eq!(platform.partner.seen().len(), 1);
     }
 }

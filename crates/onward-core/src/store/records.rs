@@ -148,7 +148,7 @@ pub struct DeliveryRecord {
     /// Why a person had it sent again.
     pub replay: Option<String>,
     /// It failed, or was not processed, and a person has taken care of it in another way since
-    /// ([`super::ResendStore::close_copy`]). Whatever changes it later ends that.
+    /// ([`super::ResendStore::close_copy`]). Whatever changes it later ends that, but that it is opened.
     pub closed: bool,
 }
 

@@ -65,7 +65,7 @@ impl fmt::Debug for CloseCopy {
 pub struct ClosedCopy {
     /// The copy.
     pub delivery: DeliveryId,
-    /// The copy's version since then; while that is its present one, it is closed.
+    /// The copy's version since then; while that is its present one, it is closed. It goes along with a copy that is opened.
     pub version: u64,
     /// When.
     pub at: Timestamp,

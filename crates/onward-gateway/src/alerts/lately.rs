@@ -25,7 +25,7 @@ impl Lately {
     }
 
     /// It is raised, by this node or another. Of the mailbox no row tells, and it has its own clock (`mailbox/standing.rs`);
-    /// that a replacement was refused no look finds: the next refusal tells it.
+    /// that a replacement was refused no look finds, and no older version clears (`STANDS` in the store).
     pub(super) fn raised(&self, concern: &Concern, now: Timestamp) {
         use AlertKind::{BackgroundFallen, CareDeclined, MailboxChanged, NoticeUnread, OrganisationClosed};
         if !matches!(concern.kind, BackgroundFallen | CareDeclined | NoticeUnread | OrganisationClosed | MailboxChanged)

@@ -219,6 +219,13 @@ impl Gateway {
                         concern.sender
                     );
                 }
+                if concern.kind == AlertKind::DeliveryFailed && concern.delivery.is_none() {
+                    let _ = writeln!(
+                        text,
+                        "A copy of it is unreadable in the store, its identifier too: `onward dead list` counts it, and the audit log of the \
+                         transfer says where."
+                    );
+                }
                 if concern.kind == AlertKind::ReplacementRefused {
                     let _ = writeln!(
                         text,

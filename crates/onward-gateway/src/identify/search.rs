@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use onward_core::directory::{Demographics, Directory, DirectoryError, Gender, Likeness, Match};
+use onward_core::directory::{Demographics, Directory, DirectoryError, Gender, Likeness, Match, Question};
 use onward_core::state::HoldReason;
 use onward_core::store::StoreError;
 use onward_fhir::{Element, views};
@@ -44,20 +44,21 @@ pub(crate) enum Found {
 pub(crate) async fn in_time(
     directory: &dyn Directory,
     person: &Demographics,
+    question: &Question,
     within: Duration,
 ) -> Result<Found, DirectoryError> {
-    tokio::time::timeout(within, among(directory, person)).await.unwrap_or(Ok(Found::NotInTime))
+    tokio::time::timeout(within, among(directory, person, question)).await.unwrap_or(Ok(Found::NotInTime))
 }
 
 /// Searches for who agrees in everything; several are told apart by gender, then by postcode too, and where nobody agrees, for who is
 /// alike.
-async fn among(directory: &dyn Directory, person: &Demographics) -> Result<Found, DirectoryError> {
+async fn among(directory: &dyn Directory, person: &Demographics, question: &Question) -> Result<Found, DirectoryError> {
     let broad = person.broad();
-    match directory.find(&broad, Likeness::Exact).await? {
+    match directory.find(&broad, Likeness::Exact, question).await? {
         Match::One(_) => return Ok(Found::One(By::Name)),
         Match::Several => {}
         Match::Nobody => {
-            return Ok(match directory.find(&broad, Likeness::Alike).await? {
+            return Ok(match directory.find(&broad, Likeness::Alike, question).await? {
                 Match::Nobody => Found::Nobody,
                 Match::Several => Found::Several,
                 Match::One(_) => Found::One(By::Likeness),
@@ -67,7 +68,7 @@ async fn among(directory: &dyn Directory, person: &Demographics) -> Result<Found
     let by_gender = person.gender().map(|gender| (broad.narrowed(Some(gender), None), By::Gender));
     let by_postcode = person.postcode().map(|_| (person.clone(), By::Postcode));
     for (narrower, by) in by_gender.into_iter().chain(by_postcode) {
-        match directory.find(&narrower, Likeness::Exact).await? {
+        match directory.find(&narrower, Likeness::Exact, question).await? {
             Match::One(_) => return Ok(Found::One(by)),
             Match::Several => {}
             // Told apart by what fits none of them.
@@ -135,7 +136,7 @@ mod tests {
     use async_trait::async_trait;
     use jiff::civil::date;
     use onward_core::NhsNumber;
-    use onward_core::directory::{PdsPatient, Sensitivity};
+    use onward_core::directory::{Asker, PdsPatient, Sensitivity};
 
     use super::*;
 
@@ -147,11 +148,11 @@ mod tests {
 
     #[async_trait]
     impl Directory for Scripted {
-        async fn patient(&self, _: &NhsNumber) -> Result<Option<PdsPatient>, DirectoryError> {
+        async fn patient(&self, _: &NhsNumber, _: &Question) -> Result<Option<PdsPatient>, DirectoryError> {
             panic!("nobody is asked about by number")
         }
 
-        async fn find(&self, person: &Demographics, likeness: Likeness) -> Result<Match, DirectoryError> {
+        async fn find(&self, person: &Demographics, likeness: Likeness, _: &Question) -> Result<Match, DirectoryError> {
             self.asked.lock().expect("whole").push((*person != person.broad(), likeness));
             Ok(self.answers.lock().expect("whole").remove(0))
         }
@@ -195,7 +196,7 @@ mod tests {
             (vec![Match::Nobody, Match::Nobody], &person, vec![(false, Exact), (false, Alike)], "nobody"),
         ] {
             let directory = Scripted { answers: Mutex::new(answers), asked: Mutex::default() };
-            let word = match among(&directory, person).await.expect("answered") {
+            let word = match among(&directory, person, &Question::of(Asker::Person)).await.expect("answered") {
                 Found::Nobody => "nobody",
                 Found::Several => "several",
                 Found::One(By::Name) => "name",
@@ -214,11 +215,11 @@ mod tests {
 
     #[async_trait]
     impl Directory for Silent {
-        async fn patient(&self, _: &NhsNumber) -> Result<Option<PdsPatient>, DirectoryError> {
+        async fn patient(&self, _: &NhsNumber, _: &Question) -> Result<Option<PdsPatient>, DirectoryError> {
             std::future::pending().await
         }
 
-        async fn find(&self, _: &Demographics, _: Likeness) -> Result<Match, DirectoryError> {
+        async fn find(&self, _: &Demographics, _: Likeness, _: &Question) -> Result<Match, DirectoryError> {
             std::future::pending().await
         }
     }
@@ -226,7 +227,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_held_anyway_does_not_wait_for_pds() {
         let person = Demographics::new("Holroyd", "Margaret", date(1944, 3, 8)).expect("whole");
-        let found = in_time(&Silent, &person, Duration::from_millis(1)).await;
+        let found = in_time(&Silent, &person, &Question::of(Asker::Person), Duration::from_millis(1)).await;
         assert_eq!(told(&found), "PDS could not be searched in time");
     }
 }

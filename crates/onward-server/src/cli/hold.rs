@@ -20,6 +20,7 @@ use super::input;
 use super::open::{self, ConfigArgs, Desk, minute};
 use super::status;
 use super::terminal::{Style, Terminal};
+use super::validate::counted;
 
 /// Copies read at once.
 const PAGE: u32 = 200;
@@ -284,6 +285,12 @@ fn without_their_words(copy: DeliveryRecord) -> DeliveryRecord {
     }
 }
 
+/// How often it was tried, and what came of it.
+fn tried(copy: &DeliveryRecord) -> String {
+    let attempts = counted(usize::try_from(copy.attempts).unwrap_or(usize::MAX), "attempt");
+    format!("failed after {attempts}: {}", copy.reason.as_deref().unwrap_or("no reason given"))
+}
+
 async fn replay(replay: &Replay, terminal: &mut Terminal) -> Outcome {
     let (config, store) = replay.config.existing_store().await?;
     let Some(record) = store.delivery(replay.id).await? else {
@@ -330,14 +337,9 @@ async fn replay(replay: &Replay, terminal: &mut Terminal) -> Outcome {
     } else {
         let whom =
             format!("{} {} ({}) by {}", record.kind, record.recipient_name, record.recipient, record.endpoint.kind());
-        let tried = format!(
-            "failed after {} attempts: {}",
-            record.attempts,
-            record.reason.as_deref().unwrap_or("no reason given")
-        );
         let bold = terminal.paint(Style::Bold, record.id);
         terminal.say(format_args!("{bold}  {}", super::terminal::plain(&whom)));
-        terminal.paragraph(2, &tried);
+        terminal.paragraph(2, &tried(&record));
         terminal.paragraph(
             2,
             &match &was {

@@ -34,7 +34,7 @@ pub(crate) fn deadlines() -> Deadlines {
     }
 }
 
-pub(super) async fn concerns(store: &Shared, now: i64) -> Vec<Concern> {
+pub(crate) async fn concerns(store: &Shared, now: i64) -> Vec<Concern> {
     store.concerns(at(now), deadlines()).await.expect("readable")
 }
 
@@ -58,12 +58,12 @@ pub(super) fn sent(state: DeliveryState) -> AttemptOutcome {
     AttemptOutcome::Sent { state, reference: None }
 }
 
-fn notification(contacted: Contacted) -> NewNotification {
+pub(super) fn notification(contacted: Contacted) -> NewNotification {
     let address = "somebody@example.org".to_owned();
     NewNotification { id: Uuid::new_v4(), contacted, channel: Channel::Email, address }
 }
 
-pub(super) fn alert(concern: &Concern, now: i64, notifications: Vec<NewNotification>) -> NewAlert {
+pub(crate) fn alert(concern: &Concern, now: i64, notifications: Vec<NewNotification>) -> NewAlert {
     let audit = vec![row(AuditWord::Notify)];
     NewAlert { id: Uuid::new_v4(), concern: concern.clone(), at: at(now), notifications, audit }
 }
@@ -140,8 +140,9 @@ pub(crate) async fn an_organisation_that_has_closed_needs_a_person_until_it_is_s
     assert_eq!(store.raise_alert(alert(&one, 7, Vec::new())).await, Ok(true), "if it closes again, it is told again");
 }
 
-pub(crate) async fn that_a_replacement_was_refused_ends_with_what_it_was_to_replace(store: Shared) {
-    let about = |message: &Acceptance| Concern {
+/// That a replacement of this message was refused.
+pub(super) fn about(message: &Acceptance) -> Concern {
+    Concern {
         kind: AlertKind::ReplacementRefused,
         step: 1,
         transfer: Some(message.transfer.id),
@@ -152,7 +153,10 @@ pub(crate) async fn that_a_replacement_was_refused_ends_with_what_it_was_to_repl
         subscription: None,
         work: None,
         since: at(1),
-    };
+    }
+}
+
+pub(crate) async fn that_a_replacement_was_refused_ends_with_what_it_was_to_replace(store: Shared) {
     let (first, withdrawn, settled) = (acceptance(1), acceptance(2), acceptance(3));
     for message in [&first, &withdrawn, &settled] {
         accept_new(&store, message.clone()).await;

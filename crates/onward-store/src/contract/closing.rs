@@ -1,6 +1,6 @@
 //! Copies that failed and that a person took care of in another way: nobody's work any more, and never delivered.
 
-use onward_core::audit::AuditWord;
+use onward_core::audit::{AuditRow, AuditWord};
 use onward_core::state::{DeliveryState, TransportKind};
 use onward_core::store::alerts::AlertKind;
 use onward_core::store::retention::BodyClass;
@@ -137,4 +137,32 @@ pub(crate) async fn what_a_system_did_not_process_is_closed_and_what_was_decline
     // A late answer is what counts.
     assert_eq!(store.transition(change(id, copy.version, DeliveryState::Accepted)).await, Ok(true));
     assert!(!read(&store, id).await.closed);
+}
+
+pub(crate) async fn who_opens_a_closed_copy_leaves_it_closed(store: Shared) {
+    let id = accept_new(&store, with_its_row(acceptance(1))).await;
+    ends(&store, 5, failed()).await;
+    assert!(close(&store, id, 10).await);
+    let (before, closure) = (read(&store, id).await, store.closed_copies(id).await.expect("readable").remove(0));
+    let reading = || AuditRow { delivery: Some(id), ..row(AuditWord::Read) };
+    for second in [20, 21] {
+        let opened = store.open_rendition(id, at(second), None, vec![reading()]).await;
+        assert!(opened.expect("committed").is_some());
+        let copy = read(&store, id).await;
+        assert_eq!((copy.opened, copy.version, copy.changed), (Some(at(20)), before.version + 1, at(20)));
+        assert!(copy.closed, "it asks nobody for anything");
+        assert_eq!(store.closed_copies(id).await, Ok(vec![ClosedCopy { version: copy.version, ..closure.clone() }]));
+        assert_eq!((waits(&store).await, counted(&store).await), ((0, 0), (0, 1)));
+        assert!(concerns(&store, 22).await.is_empty());
+        assert_eq!(store.checkup().await.expect("readable").flaws, Vec::new());
+    }
+    assert!(!close(&store, id, 30).await, "once");
+    assert_eq!(store.requeue(id, Resend::Retry.into(), "Ben Cole", "asked", at(31), Vec::new()).await, Ok(false));
+    assert_eq!(store.requeue(id, Resend::Replay.into(), "Ben Cole", "asked", at(31), Vec::new()).await, Ok(true));
+    assert!(!read(&store, id).await.closed, "who has it sent again asks for it");
+    ends(&store, 31, failed()).await;
+    assert!(store.open_rendition(id, at(40), None, vec![reading()]).await.expect("committed").is_some());
+    assert_eq!((waits(&store).await, counted(&store).await), ((1, 1), (1, 0)), "a closure that is over stays over");
+    assert_eq!(store.closed_copies(id).await.expect("readable").len(), 1);
+    assert_eq!(store.checkup().await.expect("readable").flaws, Vec::new());
 }

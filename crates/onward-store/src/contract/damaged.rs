@@ -3,15 +3,17 @@
 use onward_core::audit::{AuditRow, AuditWord};
 use onward_core::directory::Endpoint;
 use onward_core::state::DeliveryState;
+use onward_core::store::alerts::{AlertKind, Contacted};
 use onward_core::store::{
-    Accepted, Claim, DeliveryQuery, DeliveryRecord, Listed, NewHold, Parked, Parking, Resend, StoreError, StuckQuery,
-    Telling, Transition,
+    Accepted, AttemptEnd, AttemptOutcome, Claim, DeliveryQuery, DeliveryRecord, Lease, Listed, NewHold, Parked,
+    Parking, Resend, StoreError, StuckQuery, Telling, Transition,
 };
 use onward_core::{DeliveryId, TransferId};
 use uuid::Uuid;
 
+use super::alerting::{about, alert, concerns, notification};
 use super::delivering::change;
-use super::lifecycle::with_its_row;
+use super::lifecycle::{next_version, with_its_row};
 use super::placing::{ids_claimed, placed_by, rule as placed_rule};
 use super::{Shared, accept_new, acceptance, at, hold, log, ods, row};
 
@@ -111,13 +113,105 @@ pub(crate) async fn a_damaged_count_or_key_hinders_no_other_and_is_told_all_the_
     assert_eq!(store.rewrap_keys(100, Vec::new()).await, Ok(0));
 }
 
-/// What a list holds, and what it could not read.
+/// What is damaged while it is being sent: an attempt that was made has its end, and so has everybody else's.
+pub(crate) async fn a_damaged_version_or_count_keeps_no_attempt_from_its_end(store: Shared, database: &impl Damage) {
+    let mut copies = Vec::new();
+    for n in 0..5 {
+        copies.push(accept_new(&store, with_its_row(acceptance(n))).await);
+    }
+    let [most, repeated, negative, count, healthy] = [copies[0], copies[1], copies[2], copies[3], copies[4]];
+    let leases = store.claim(Claim::due(at(0), at(30), 10)).await.expect("claimable");
+    assert_eq!(leases.len(), 5);
+    let set = |column: &str, value: i64, id: DeliveryId| {
+        database.damage(&format!("UPDATE deliveries SET {column} = {value} WHERE id = '{id}'"));
+    };
+    set("version", i64::MAX, most);
+    set("version", 0, repeated);
+    set("version", -7, negative);
+    set("attempts", -1, count);
+    let end = |lease: &Lease| AttemptEnd {
+        delivery: lease.delivery.id,
+        token: lease.token,
+        outcome: AttemptOutcome::Sent { state: DeliveryState::Sent, reference: None },
+        at: at(1),
+        audit: vec![AuditRow { delivery: Some(lease.delivery.id), ..row(AuditWord::Disclose) }],
+    };
+    let before = log(&store).await.len();
+    assert_eq!(store.complete(leases.iter().map(end).collect()).await, Ok(vec![true; 5]));
+    assert_eq!(log(&store).await.len(), before + 5);
+    for copy in [most, repeated, negative, healthy] {
+        let copy = store.delivery(copy).await.expect("readable").expect("there");
+        assert_eq!((copy.state, copy.version), (DeliveryState::Sent, 2));
+    }
+    set("attempts", 1, count);
+    assert_eq!(store.delivery(count).await.expect("readable").expect("there").state, DeliveryState::Sent);
+    assert_eq!(broken(&store).await, [""; 0]);
+}
+
+/// Whoever runs the gateway hears of it as of any other copy that failed.
+pub(crate) async fn a_copy_that_is_damaged_is_a_persons_and_its_version_is_mended(
+    store: Shared,
+    database: &impl Damage,
+) {
+    let [recipient, version] =
+        [accept_new(&store, with_its_row(acceptance(1))).await, accept_new(&store, with_its_row(acceptance(2))).await];
+    database.damage(&format!("UPDATE deliveries SET recipient = '' WHERE id = '{recipient}'"));
+    database.damage(&format!("UPDATE deliveries SET version = -7 WHERE id = '{version}'"));
+    assert!(store.claim(Claim::due(at(0), at(30), 10)).await.expect("claimable").is_empty());
+    let mut told: Vec<_> =
+        concerns(&store, 1).await.into_iter().map(|concern| (concern.delivery, concern.recipient.is_some())).collect();
+    let mut expected = vec![(Some(recipient), false), (Some(version), true)];
+    told.sort();
+    expected.sort();
+    assert_eq!(told, expected);
+    let copy = store.delivery(version).await.expect("readable").expect("there");
+    assert_eq!((copy.state, copy.version), (DeliveryState::Failed, 2));
+    assert_eq!(copy.reason.as_deref(), Some("unreadable in the store: deliveries.version"));
+    assert_eq!(store.requeue(version, Resend::Replay.into(), "Ada Wells", "whole", at(2), Vec::new()).await, Ok(true));
+    assert_eq!(store.claim(Claim::due(at(2), at(32), 10)).await.expect("claimable").len(), 1, "it can be sent again");
+}
+
+/// What an older node does at each of its looks, beside this one: it clears whatever it does not know, and drops what would tell of it.
+pub(crate) async fn a_program_from_before_a_kind_ends_no_alert_that_stands(store: Shared, database: &impl Damage) {
+    let (first, other) = (acceptance(1), acceptance(2));
+    for message in [&first, &other] {
+        accept_new(&store, message.clone()).await;
+        let told = vec![notification(Contacted::Operations)];
+        assert_eq!(store.raise_alert(alert(&about(message), 2, told)).await, Ok(true));
+    }
+    let older_looks = || {
+        database.damage("UPDATE alerts SET cleared = 5 WHERE cleared IS NULL");
+        database.damage(
+            "UPDATE notifications SET state = 'dropped', next_attempt = NULL
+             WHERE state = 'queued' AND alert IN (SELECT id FROM alerts WHERE cleared IS NOT NULL)",
+        );
+    };
+    older_looks();
+    assert_eq!(store.settle_alerts(at(6)).await, Ok(0));
+    assert_eq!(store.alert_counts().await, Ok(vec![(AlertKind::ReplacementRefused, 2)]));
+    assert_eq!(store.alerts().await.expect("readable").len(), 2);
+    assert_eq!(store.raise_alert(alert(&about(&first), 7, Vec::new())).await, Ok(false), "nobody is told twice");
+    assert_eq!(store.take_notifications(at(8), at(100)).await.expect("taken").len(), 2, "nor is nobody told");
+    older_looks();
+    assert_eq!(store.settle_alerts(at(9)).await, Ok(0));
+    assert!(store.take_notifications(at(200), at(300)).await.expect("taken").is_empty(), "somebody has it in hand");
+    // A person ends the one, and what follows the transfer the other.
+    let (kind, subject) = (AlertKind::ReplacementRefused, first.transfer.id.0);
+    assert_eq!(store.clear_alert(kind, subject, at(210)).await, Ok(true));
+    assert_eq!(store.clear_alert(kind, subject, at(211)).await, Ok(false));
+    accept_new(&store, next_version(3, &other, &[other.deliveries[0].id])).await;
+    assert_eq!(store.settle_alerts(at(220)).await, Ok(1));
+    assert_eq!(store.alert_counts().await, Ok(Vec::new()));
+    assert_eq!(store.raise_alert(alert(&about(&first), 230, Vec::new())).await, Ok(true), "refused again, told again");
+}
+
 pub(crate) async fn what_cannot_be_placed_is_left_to_a_claim(store: Shared, database: &impl Damage) {
     let mut copies = Vec::new();
-    for n in 0..4 {
+    for n in 0..5 {
         copies.push(accept_new(&store, acceptance(n)).await);
     }
-    let [count, untold, unreadable, healthy] = [copies[0], copies[1], copies[2], copies[3]];
+    let [count, untold, unreadable, most, healthy] = [copies[0], copies[1], copies[2], copies[3], copies[4]];
+    database.damage(&format!("UPDATE deliveries SET version = {} WHERE id = '{most}'", i64::MAX));
     database.damage(&format!("INSERT INTO attempts (delivery, attempt, started) VALUES ('{count}', 1, 0)"));
     database.damage(&format!("UPDATE deliveries SET version = -1 WHERE id = '{unreadable}'"));
     let before = log(&store).await.len();
@@ -125,13 +219,15 @@ pub(crate) async fn what_cannot_be_placed_is_left_to_a_claim(store: Shared, data
         assert_ne!(copy.id, untold, "it falls over this one");
         placed_rule(copy)
     });
-    assert_eq!(placed_by(&store, 0, 10, told).await, [healthy]);
-    assert_eq!(log(&store).await.len(), before + 1);
+    assert_eq!(placed_by(&store, 0, 10, told).await, [most, healthy]);
+    assert_eq!(log(&store).await.len(), before + 2);
+    assert_eq!(store.delivery(most).await.expect("readable").expect("there").version, 2, "as its history says");
     assert_eq!(store.delivery(untold).await.expect("readable").expect("there").attempts, 0);
     assert_eq!(ids_claimed(&store, 1).await, [untold], "the others are a person's");
     assert_eq!(store.delivery(count).await.expect("readable").expect("there").state, DeliveryState::Failed);
 }
 
+/// What a list holds, and what it could not read.
 fn listed<T>(list: Listed<T>, id: impl Fn(&T) -> Uuid) -> (Vec<Uuid>, Vec<String>) {
     let damaged = list.damaged.iter().map(ToString::to_string).collect();
     (list.rows.iter().map(id).collect(), damaged)

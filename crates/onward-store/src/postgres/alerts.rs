@@ -67,10 +67,19 @@ async fn concerns(c: &Client, now: Timestamp, deadlines: &Deadlines) -> Result<V
 
 async fn raise<'j>(work: &mut Work<'j>, alert: &'j NewAlert) -> Result<bool, Failure> {
     let concern = &alert.concern;
+    if rows::stands(concern.kind) {
+        // Two nodes wait for each other: the second finds what the first has raised.
+        let lock = "SELECT id FROM transfers WHERE id = $1 FOR UPDATE";
+        session::first(work.client(), lock, &[&concern.transfer.map(|id| id.0)]).await?;
+        let about = (concern.kind.as_str(), concern.subject(), i64::from(concern.step));
+        if session::first(work.client(), &query::is_open(), &[&about.0, &about.1, &about.2]).await?.is_some() {
+            return Ok(false);
+        }
+    }
     let raised = session::execute(
         work.client(),
-        "INSERT INTO alerts (id, kind, subject, step, transfer, sender, delivery, recipient, hold, subscription, work, since, raised)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING",
+        "INSERT INTO alerts (id, kind, subject, step, transfer, sender, delivery, recipient, hold, subscription, work, since, raised, cleared)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT DO NOTHING",
         &[
             &alert.id,
             &concern.kind.as_str(),
@@ -85,6 +94,7 @@ async fn raise<'j>(work: &mut Work<'j>, alert: &'j NewAlert) -> Result<bool, Fai
             &concern.work,
             &micros(concern.since),
             &micros(alert.at),
+            &rows::cleared_at_first(concern.kind),
         ],
     )
     .await?;
@@ -115,7 +125,11 @@ async fn queue(work: &Work<'_>, alert: Uuid, notifications: &[NewNotification], 
 }
 
 async fn settle(work: &mut Work<'_>, now: Timestamp) -> Result<u64, Failure> {
-    let cleared = session::execute(work.client(), &query::settle(), &[&micros(now)]).await?;
+    let at = micros(now);
+    let standing = session::execute(work.client(), query::SETTLE_STANDING, &[&at]).await?;
+    let due = lease_now(work.client(), work.shared().lease_clock, now).await?;
+    session::execute(work.client(), query::TOLD_ALL_THE_SAME, &[&due]).await?;
+    let cleared = standing + session::execute(work.client(), &query::settle(), &[&at]).await?;
     if cleared > 0 {
         session::execute(work.client(), query::DROP, &[]).await?;
     }
@@ -123,7 +137,10 @@ async fn settle(work: &mut Work<'_>, now: Timestamp) -> Result<u64, Failure> {
 }
 
 async fn clear(work: &mut Work<'_>, kind: AlertKind, subject: Uuid, at: Timestamp) -> Result<bool, Failure> {
-    let cleared = session::execute(work.client(), query::CLEAR, &[&micros(at), &kind.as_str(), &subject]).await?;
+    let mut cleared = 0;
+    for clear in [query::CLEAR, query::CLEAR_STANDING] {
+        cleared += session::execute(work.client(), clear, &[&micros(at), &kind.as_str(), &subject]).await?;
+    }
     if cleared > 0 {
         session::execute(work.client(), query::DROP, &[]).await?;
     }
@@ -186,6 +203,6 @@ pub(super) async fn about(c: &Client, transfer: TransferId) -> Result<Vec<Alert>
 }
 
 async fn counts(c: &Client) -> Result<Vec<(AlertKind, u64)>, Failure> {
-    let found = session::all(c, query::COUNTS, &[]).await?;
+    let found = session::all(c, &query::counts(), &[]).await?;
     found.iter().map(|row| Ok(rows::count(&Columns::of("alerts", row))?)).collect()
 }

@@ -17,9 +17,10 @@ use super::dispatch::lease_now;
 use super::failure::Failure;
 use super::keyed::Keyed;
 use super::session::{self, Params};
-use super::steps;
 use super::work::Work;
+use super::{closing, steps};
 use crate::columns::Columns;
+use crate::query::closing::STAYS;
 use crate::query::{self, Value};
 use crate::rows::{self, DELIVERY, Origin};
 use crate::sealing::{KeyId, Keychain, Unread, key_of_text};
@@ -131,7 +132,7 @@ pub(super) async fn open_rendition<'j>(
     let first = session::execute(
         work.client(),
         &format!(
-            "UPDATE deliveries SET opened = coalesce(opened, $1), version = version + 1, changed = $1,
+            "UPDATE deliveries SET opened = coalesce(opened, $1), version = version + 1, changed = $1, {STAYS},
                  next_attempt = CASE WHEN {COLLECTS} THEN NULL ELSE next_attempt END,
                  state = CASE WHEN {COLLECTS} THEN 'received' ELSE state END
              WHERE id = $2 AND (opened IS NULL OR {COLLECTS})"
@@ -141,6 +142,7 @@ pub(super) async fn open_rendition<'j>(
     .await?;
     if first == 1 {
         keep_versions(work.client(), &[opening.delivery.0], opening.at).await?;
+        closing::carry(work.client(), opening.delivery).await?;
     }
     if let Some(reader) = &opening.reader {
         steps::opened(work.client(), reader).await?;

@@ -196,8 +196,9 @@ pub(super) async fn place<'j>(work: &mut Work<'j>, placing: &'j Placing) -> Resu
     let ids: Vec<Uuid> = placed.iter().map(|copy| copy.id.0).collect();
     session::execute(
         work.client(),
-        "UPDATE deliveries SET state = $1, version = version + 1, attempts = attempts + 1, next_attempt = NULL, reason = NULL, words = NULL,
-             changed = $2, lease_token = NULL, lease_until = NULL WHERE id = ANY($3)",
+        "UPDATE deliveries SET state = $1,
+             version = coalesce((SELECT max(h.version) FROM delivery_history h WHERE h.delivery = deliveries.id), version) + 1,
+             attempts = attempts + 1, next_attempt = NULL, reason = NULL, words = NULL, changed = $2, lease_token = NULL, lease_until = NULL WHERE id = ANY($3)",
         &[&DeliveryState::AwaitingCollection.as_str(), &now, &ids],
     )
     .await?;
@@ -287,13 +288,15 @@ fn lease(
 }
 
 /// Gives an unreadable copy to a person, so that it holds back its own lane only and not every claim. The attempt for which it was to be
-/// leased is taken back: it was not made. A count that says less than is written down is mended, so that the copy can be sent again.
+/// leased is taken back: it was not made. A count that says less than is written down is mended, so that the copy can be sent again, and so is
+/// its version.
 async fn park(c: &Client, id: DeliveryId, place: &str, now: Timestamp) -> Result<Parked, Failure> {
     tracing::error!(delivery = %id, place, "a queued copy is unreadable and waits for a person");
     let reason = rows::unreadable(place);
     let row = session::first(
         c,
-        "UPDATE deliveries SET state = 'failed', version = version + 1,
+        "UPDATE deliveries SET state = 'failed',
+             version = coalesce((SELECT max(h.version) FROM delivery_history h WHERE h.delivery = deliveries.id), version) + 1,
              attempts = greatest(attempts - 1, (SELECT max(a.attempt) FROM attempts a WHERE a.delivery = deliveries.id)), next_attempt = NULL,
              lease_token = NULL, lease_until = NULL, reason = $1, words = NULL, changed = $2 WHERE id = $3
          RETURNING transfer, recipient",
@@ -342,12 +345,31 @@ async fn lock(c: &Client, ends: &[AttemptEnd]) -> Result<BTreeMap<Uuid, Held>, F
     let rows = session::all(c, sql, &[&ids]).await?;
     let mut held = BTreeMap::new();
     for row in &rows {
-        let columns = Columns::of("deliveries", row);
-        let queued = columns.get::<String>("state")? == "queued";
-        let token = row.try_get("lease_token").map_err(|_| Failure::corrupt("deliveries", "lease_token"))?;
-        held.insert(columns.parsed("id")?, Held { token, attempt: columns.count("attempts")?, queued });
+        let (id, counted, copy) = as_held(row)?;
+        // Damage of one copy keeps nobody's end: the attempt was written down when it began.
+        let attempt = match counted {
+            Some(attempt) => attempt,
+            None => latest_attempt(c, id).await?,
+        };
+        held.insert(id, Held { attempt, ..copy });
     }
     Ok(held)
+}
+
+/// A copy by its identifier, with its count of attempts as far as that can be read.
+fn as_held(row: &Row) -> Result<(Uuid, Option<i64>, Held), Failure> {
+    let columns = Columns::of("deliveries", row);
+    let queued = columns.get::<String>("state")? == "queued";
+    let token = row.try_get("lease_token").map_err(|_| Failure::corrupt("deliveries", "lease_token"))?;
+    let counted = columns.count("attempts").ok().filter(|attempt| *attempt > 0);
+    Ok((columns.parsed("id")?, counted, Held { token, attempt: 0, queued }))
+}
+
+async fn latest_attempt(c: &Client, delivery: Uuid) -> Result<i64, Failure> {
+    let latest = "SELECT coalesce(max(attempt), 0) AS latest FROM attempts WHERE delivery = $1";
+    let found = session::first(c, latest, &[&delivery]).await?;
+    let found = found.ok_or_else(|| Failure::corrupt("attempts", "attempt"))?;
+    Ok(Columns::of("attempts", &found).count("latest")?)
 }
 
 /// By how much the clock by which copies become due is ahead of the ends' own, microseconds; 0 where none of them asks for another attempt.
@@ -357,6 +379,7 @@ async fn lead(c: &Client, clock: LeaseClock, kept: &[(&AttemptEnd, i64, bool)]) 
     Ok(lease_now(c, clock, latest).await? - micros(latest))
 }
 
+/// The versions follow the copies' histories, whatever the rows say: a damaged one would end this commit, and with it the attempts of others.
 async fn finish(c: &Client, clock: LeaseClock, kept: &[(&AttemptEnd, i64, bool)]) -> Result<(), Failure> {
     let lead = lead(c, clock, kept).await?;
     let (mut states, mut next, mut reasons, mut references, mut words) = (vec![], vec![], vec![], vec![], vec![]);
@@ -380,7 +403,8 @@ async fn finish(c: &Client, clock: LeaseClock, kept: &[(&AttemptEnd, i64, bool)]
         c,
         "UPDATE deliveries SET lease_token = NULL, lease_until = NULL, reference = coalesce(u.reference, deliveries.reference),
              state = CASE WHEN u.queued THEN u.state ELSE deliveries.state END,
-             version = version + CASE WHEN u.queued THEN 1 ELSE 0 END,
+             version = CASE WHEN u.queued THEN coalesce(
+                 (SELECT max(h.version) FROM delivery_history h WHERE h.delivery = deliveries.id), version) + 1 ELSE version END,
              next_attempt = CASE WHEN u.queued THEN u.next ELSE next_attempt END,
              reason = CASE WHEN u.queued THEN u.reason ELSE deliveries.reason END,
              words = CASE WHEN u.queued THEN NULL ELSE words END,

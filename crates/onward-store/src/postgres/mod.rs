@@ -6,6 +6,7 @@ mod alerts;
 mod audit;
 mod checkup;
 mod clients;
+mod closing;
 mod columns;
 mod connect;
 mod deliveries;

@@ -257,10 +257,42 @@ pub(crate) fn unread(now: &str) -> String {
         .collect()
 }
 
+/// In `cleared`, what no moment is: the alert is open, and stands until what it is about is over or a person ends it. So are those that no look
+/// finds again: a program from before their kind clears at each of its looks whatever has nothing there, and deletes what was cleared long ago.
+pub(crate) const STANDS: i64 = i64::MAX;
+
+/// [`STANDS`] as SQL.
+macro_rules! stands {
+    () => {
+        "9223372036854775807"
+    };
+}
+
+/// Clears at `$1` what stands and is over: with the transfer that was to be replaced, when another takes its place.
+pub(crate) const SETTLE_STANDING: &str = concat!(
+    "UPDATE alerts SET cleared = $1 WHERE cleared = ",
+    stands!(),
+    " AND NOT EXISTS (SELECT 1 FROM transfers t WHERE alerts.kind = 'replacement-refused' AND t.id = alerts.transfer
+         AND t.ended IS NULL AND t.replaced_by IS NULL AND t.not_sent IS NULL AND t.erased IS NULL)"
+);
+
+/// Queues for `$1` what was to be told of something that stands, and was dropped before anybody took it: a program that takes it for over did that.
+pub(crate) const TOLD_ALL_THE_SAME: &str = concat!(
+    "UPDATE notifications SET state = 'queued', next_attempt = $1 WHERE state = 'dropped' AND attempts = 0
+         AND alert IN (SELECT id FROM alerts WHERE cleared = ",
+    stands!(),
+    ")"
+);
+
+/// [`CLEAR`] of what stands.
+pub(crate) const CLEAR_STANDING: &str =
+    concat!("UPDATE alerts SET cleared = $1 WHERE kind = $2 AND subject = $3 AND cleared = ", stands!());
+
 /// Clears at `$1` the alerts of what is over: a look-up for each that is open, however many are. That somebody declined is over when
 /// it is history: nothing is left to do about that copy. What the mailbox is like, no row tells: who reads it clears that. Nor what falls on a
-/// node: that clears it when it stands, and who still falls a day later tells it again. That a replacement was refused is over with the transfer
-/// that it was to replace, when another takes its place, or by a person.
+/// node: that clears it when it stands, and who still falls a day later tells it again. A copy whose identifier cannot be read was told by its
+/// transfer, and is over when no copy of that stands failed. What stands is cleared by [`SETTLE_STANDING`]; a program from before that raises the
+/// same otherwise, and for it this says when it is over.
 pub(crate) fn settle() -> String {
     let (unopened, unprocessed, waiting) = (unopened(), unprocessed("d."), waiting());
     let open = not_closed("d.");
@@ -283,6 +315,8 @@ pub(crate) fn settle() -> String {
                  OR (alerts.kind = 'receipt-missing' AND {UNANSWERED} AND {UNRECEIVED})
                  OR (alerts.kind = 'acknowledgement-missing' AND {UNANSWERED} AND {UNACKNOWLEDGED})
                  OR (alerts.kind = 'arrived' AND {waiting})))
+             AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE alerts.kind = 'delivery-failed' AND alerts.delivery IS NULL
+                 AND d.transfer = alerts.transfer AND d.state = 'failed' AND {open})
              AND NOT EXISTS (SELECT 1 FROM subscriptions s WHERE s.id = alerts.subscription AND s.status = 'error')
              AND NOT EXISTS (SELECT 1 FROM transfers t WHERE alerts.kind = 'replacement-refused' AND t.id = alerts.transfer
                  AND t.ended IS NULL AND t.replaced_by IS NULL AND t.not_sent IS NULL AND t.erased IS NULL)
@@ -303,15 +337,34 @@ pub(crate) const CLOSED: &str = "UPDATE alerts SET cleared = $1 WHERE subject = 
      AND kind IN ('delivery-failed', 'not-processed', 'unread-before-arrival', 'notice-unread')";
 
 /// Drops what would tell of something that is over.
-pub(crate) const DROP: &str = "UPDATE notifications SET state = 'dropped', next_attempt = NULL
-     WHERE state = 'queued' AND alert IN (SELECT id FROM alerts WHERE cleared IS NOT NULL)";
+pub(crate) const DROP: &str = concat!(
+    "UPDATE notifications SET state = 'dropped', next_attempt = NULL
+         WHERE state = 'queued' AND alert IN (SELECT id FROM alerts WHERE cleared < ",
+    stands!(),
+    ")"
+);
+
+/// The alerts that are open, by the two indexes of those.
+const OPEN: &str = concat!(
+    "(SELECT id, kind, subject, step, transfer, sender, delivery, recipient, hold, subscription, work, since, raised
+          FROM alerts WHERE cleared IS NULL
+      UNION ALL SELECT id, kind, subject, step, transfer, sender, delivery, recipient, hold, subscription, work, since, raised
+          FROM alerts WHERE cleared = ",
+    stands!(),
+    ") a"
+);
+
+/// Whether the kind `$1` is open about the subject `$2` at the step `$3`. Of what stands no index of programs before lets only one be.
+pub(crate) fn is_open() -> String {
+    format!("SELECT 1 AS found FROM {OPEN} WHERE a.kind = $1 AND a.subject = $2 AND a.step = $3")
+}
 
 /// Open alerts with who was told, a row each.
 pub(crate) fn open() -> String {
     format!(
         "SELECT a.id, {CONCERN}, a.raised, n.contacted, n.channel, n.state
-         FROM alerts a LEFT JOIN notifications n ON n.alert = a.id
-         WHERE a.cleared IS NULL ORDER BY a.since, a.subject, a.step, a.id, n.contacted, n.channel, n.id"
+         FROM {OPEN} LEFT JOIN notifications n ON n.alert = a.id
+         ORDER BY a.since, a.subject, a.step, a.id, n.contacted, n.channel, n.id"
     )
 }
 
@@ -325,8 +378,9 @@ pub(crate) fn of_transfer() -> String {
 }
 
 /// Open alerts by kind.
-pub(crate) const COUNTS: &str =
-    "SELECT kind, count(*) AS n FROM alerts WHERE cleared IS NULL GROUP BY kind ORDER BY kind";
+pub(crate) fn counts() -> String {
+    format!("SELECT a.kind, count(*) AS n FROM {OPEN} GROUP BY a.kind ORDER BY a.kind")
+}
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@ use onward_core::store::alerts::{
 use uuid::Uuid;
 
 use crate::columns::{Columns, Corrupt};
+use crate::query::alerts::STANDS;
 use crate::stored::micros;
 
 /// What a row says; one that cannot be read is told, and does not silence the others.
@@ -18,18 +19,20 @@ fn raised(columns: &Columns<'_>) -> Result<Concern, Corrupt> {
     Ok(Concern { work: columns.get("work")?, ..concern(columns)? })
 }
 
-/// What is so and is not raised yet: a row of [`crate::query::alerts::concerns`] or [`crate::query::alerts::GIVEN_UP`].
+/// What is so and is not raised yet: a row of [`crate::query::alerts::concerns`] or [`crate::query::alerts::GIVEN_UP`]. A copy that failed may have
+/// done so because it is damaged: one whose identifier cannot be read is told by its transfer.
 pub(crate) fn concern(columns: &Columns<'_>) -> Result<Concern, Corrupt> {
     let kind: AlertKind = columns.parsed("kind")?;
     let transfer =
         if kind.is_of_transfer() { Some(columns.parsed("transfer")?) } else { columns.parsed_opt("transfer")? };
+    let unless_it_failed = |damaged| if kind == AlertKind::DeliveryFailed { Ok(()) } else { Err(damaged) };
     Ok(Concern {
         kind,
         step: columns.count("step")?,
         transfer,
         sender: columns.parsed("sender")?,
-        delivery: columns.parsed_opt("delivery")?,
-        recipient: columns.parsed_opt("recipient")?,
+        delivery: columns.parsed_opt("delivery").or_else(|damaged| unless_it_failed(damaged).map(|()| None))?,
+        recipient: columns.parsed_opt("recipient").or_else(|damaged| unless_it_failed(damaged).map(|()| None))?,
         hold: columns.parsed_opt("hold")?,
         subscription: columns.parsed_opt("subscription")?,
         work: None,
@@ -78,7 +81,17 @@ impl Gathered {
     }
 }
 
-/// Of a row of [`crate::query::alerts::COUNTS`].
+/// No look finds such an alert again, and no other program ends it.
+pub(crate) fn stands(kind: AlertKind) -> bool {
+    kind == AlertKind::ReplacementRefused
+}
+
+/// What `cleared` is when an alert is raised.
+pub(crate) fn cleared_at_first(kind: AlertKind) -> Option<i64> {
+    stands(kind).then_some(STANDS)
+}
+
+/// Of a row of [`crate::query::alerts::counts`].
 pub(crate) fn count(columns: &Columns<'_>) -> Result<(AlertKind, u64), Corrupt> {
     Ok((columns.parsed("kind")?, columns.count("n")?))
 }

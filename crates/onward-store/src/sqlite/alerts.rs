@@ -35,7 +35,10 @@ impl AlertStore for SqliteStore {
 
     async fn settle_alerts(&self, now: Timestamp) -> Result<u64, StoreError> {
         self.write(move |c| {
-            let cleared = c.prepare_cached(&query::settle())?.execute([micros(now)])?;
+            let at = [micros(now)];
+            let standing = c.prepare_cached(query::SETTLE_STANDING)?.execute(at)?;
+            c.prepare_cached(query::TOLD_ALL_THE_SAME)?.execute(at)?;
+            let cleared = standing + c.prepare_cached(&query::settle())?.execute(at)?;
             if cleared > 0 {
                 c.prepare_cached(query::DROP)?.execute([])?;
             }
@@ -46,8 +49,9 @@ impl AlertStore for SqliteStore {
 
     async fn clear_alert(&self, kind: AlertKind, subject: Uuid, at: Timestamp) -> Result<bool, StoreError> {
         self.write(move |c| {
-            let cleared = params![micros(at), kind.as_str(), subject.to_string()];
-            if c.prepare_cached(query::CLEAR)?.execute(cleared)? == 0 {
+            let (at, subject) = (micros(at), subject.to_string());
+            let clear = |sql: &str| c.prepare_cached(sql)?.execute(params![at, kind.as_str(), subject]);
+            if clear(query::CLEAR)? + clear(query::CLEAR_STANDING)? == 0 {
                 return Ok(false);
             }
             c.prepare_cached(query::DROP)?.execute([])?;
@@ -79,7 +83,7 @@ impl AlertStore for SqliteStore {
 
     async fn alert_counts(&self) -> Result<Vec<(AlertKind, u64)>, StoreError> {
         self.read(|c| {
-            c.prepare_cached(query::COUNTS)?
+            c.prepare_cached(&query::counts())?
                 .query_and_then([], |row| Ok(rows::count(&Columns::of("alerts", row))?))?
                 .collect()
         })
@@ -92,17 +96,42 @@ fn concerned(c: &Keyed<'_>, sql: &str, bounds: &[i64]) -> Result<Vec<Concern>, F
     let mut found = statement.query(params_from_iter(bounds))?;
     let mut concerns = Vec::new();
     while let Some(row) = found.next()? {
-        concerns.extend(rows::readable(rows::concern(&Columns::of("alerts", row))));
+        if let Some(concern) = rows::readable(rows::concern(&Columns::of("alerts", row)))
+            && !is_told_by_its_transfer(c, &concern)?
+        {
+            concerns.push(concern);
+        }
     }
     Ok(concerns)
 }
 
+/// Whether this is of a copy whose identifier cannot be read, and is told already: the statement compares what is stored there.
+fn is_told_by_its_transfer(c: &Keyed<'_>, concern: &Concern) -> Result<bool, Failure> {
+    if concern.kind != AlertKind::DeliveryFailed || concern.delivery.is_some() {
+        return Ok(false);
+    }
+    let told = c
+        .prepare_cached("SELECT 1 FROM alerts WHERE kind = ? AND subject = ? AND cleared IS NULL")?
+        .exists(params![concern.kind.as_str(), concern.subject().to_string()])?;
+    Ok(told)
+}
+
 fn raise(c: &Keyed<'_>, alert: &NewAlert) -> Result<bool, Failure> {
     let concern = &alert.concern;
+    if rows::stands(concern.kind)
+        && c.prepare_cached(&query::is_open())?.exists(params![
+            concern.kind.as_str(),
+            concern.subject().to_string(),
+            concern.step
+        ])?
+    {
+        return Ok(false);
+    }
     let raised = c
         .prepare_cached(
-            "INSERT INTO alerts (id, kind, subject, step, transfer, sender, delivery, recipient, hold, subscription, work, since, raised)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO alerts (id, kind, subject, step, transfer, sender, delivery, recipient, hold, subscription, work, since, raised,
+                 cleared)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         )?
         .execute(params![
             alert.id.to_string(),
@@ -118,6 +147,7 @@ fn raise(c: &Keyed<'_>, alert: &NewAlert) -> Result<bool, Failure> {
             concern.work,
             micros(concern.since),
             micros(alert.at),
+            rows::cleared_at_first(concern.kind),
         ])?;
     if raised == 0 {
         return Ok(false);

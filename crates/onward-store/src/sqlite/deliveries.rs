@@ -11,9 +11,10 @@ use rusqlite::{Row, params, params_from_iter};
 use super::failure::Failure;
 use super::keyed::Keyed;
 use super::open;
-use super::{audit, steps};
+use super::{audit, closing, steps};
 use crate::columns::Columns;
 use crate::query;
+use crate::query::closing::STAYS;
 use crate::rows::copies::{PackedCopy, have_parts, packed};
 use crate::rows::{self, DELIVERY, Origin};
 use crate::sealing::{KeyId, PartsOf, key_of_text};
@@ -209,7 +210,7 @@ pub(super) fn open_rendition(
         OR state = 'queued' AND json_extract(endpoint, '$.transport') = 'inbox')";
     let first = c
         .prepare_cached(&format!(
-            "UPDATE deliveries SET opened = coalesce(opened, ?1), version = version + 1, changed = ?1,
+            "UPDATE deliveries SET opened = coalesce(opened, ?1), version = version + 1, changed = ?1, {STAYS},
                  next_attempt = CASE WHEN {COLLECTS} THEN NULL ELSE next_attempt END,
                  state = CASE WHEN {COLLECTS} THEN 'received' ELSE state END
              WHERE id = ?2 AND (opened IS NULL OR {COLLECTS})"
@@ -217,6 +218,7 @@ pub(super) fn open_rendition(
         .execute(params![micros(at), id.to_string()])?;
     if first == 1 {
         keep_version(c, id, at)?;
+        closing::carry(c, id)?;
     }
     if let Some(reader) = reader {
         steps::opened(c, reader)?;

@@ -118,8 +118,9 @@ fn placed_at(c: &Keyed<'_>, id: DeliveryId, attempt: u32, now: Timestamp) -> Res
         .execute(params![id, attempt, now, now])?;
     if begun == 1 {
         c.prepare_cached(
-            "UPDATE deliveries SET state = ?, version = version + 1, attempts = ?, next_attempt = NULL, reason = NULL, words = NULL,
-                 changed = ?, lease_token = NULL, lease_until = NULL WHERE id = ?",
+            "UPDATE deliveries SET state = ?,
+                 version = coalesce((SELECT max(h.version) FROM delivery_history h WHERE h.delivery = deliveries.id), version) + 1,
+                 attempts = ?, next_attempt = NULL, reason = NULL, words = NULL, changed = ?, lease_token = NULL, lease_until = NULL WHERE id = ?",
         )?
         .execute(params![DeliveryState::AwaitingCollection.as_str(), attempt, now, id])?;
     }
@@ -149,7 +150,7 @@ fn due(
 type Due = (i64, Result<DeliveryId, Corrupt>);
 
 /// Gives an unreadable copy to a person, so that it holds back its own lane only and not every claim. A count of attempts that says less than is
-/// written down is mended, so that the copy can be sent again.
+/// written down is mended, so that the copy can be sent again, and so is its version.
 fn park(
     c: &Keyed<'_>,
     sequence: i64,
@@ -163,7 +164,8 @@ fn park(
     let reason = rows::unreadable(place);
     let parked = c
         .prepare_cached(
-            "UPDATE deliveries SET state = 'failed', version = version + 1, next_attempt = NULL, lease_token = NULL,
+            "UPDATE deliveries SET state = 'failed', next_attempt = NULL, lease_token = NULL,
+                 version = coalesce((SELECT max(h.version) FROM delivery_history h WHERE h.delivery = deliveries.id), version) + 1,
                  attempts = max(attempts, coalesce((SELECT max(a.attempt) FROM attempts a WHERE a.delivery = deliveries.id), 0)),
                  lease_until = NULL, reason = ?, words = NULL, changed = ? WHERE sequence = ? RETURNING transfer, recipient",
         )?
@@ -224,11 +226,16 @@ pub(super) fn complete(c: &Keyed<'_>, end: &AttemptEnd) -> Result<bool, Failure>
         .prepare_cached("SELECT attempts, state = 'queued' AS queued FROM deliveries WHERE id = ? AND lease_token = ?")?
         .query_and_then(params![end.delivery.to_string(), signed(end.token)], |row| {
             let columns = Columns::of("deliveries", row);
-            Ok::<_, Failure>((columns.count::<u32>("attempts")?, columns.flag("queued")?))
+            Ok::<_, Failure>((columns.count::<u32>("attempts"), columns.flag("queued")?))
         })?
         .next()
         .transpose()?;
     let Some((attempt, queued)) = held else { return Ok(false) };
+    // Damage of one copy keeps nobody's end: the attempt was written down when it began.
+    let attempt = match attempt {
+        Ok(attempt) if attempt > 0 => attempt,
+        _ => latest_attempt(c, end.delivery)?,
+    };
     finish_attempt(c, end, attempt)?;
     if queued {
         move_on(c, end)?;
@@ -242,6 +249,11 @@ pub(super) fn complete(c: &Keyed<'_>, end: &AttemptEnd) -> Result<bool, Failure>
     }
     audit::append(c, &end.audit)?;
     Ok(true)
+}
+
+fn latest_attempt(c: &Keyed<'_>, delivery: DeliveryId) -> Result<u32, Failure> {
+    let latest = "SELECT coalesce(max(attempt), 0) FROM attempts WHERE delivery = ?";
+    Ok(c.prepare_cached(latest)?.query_row([delivery.to_string()], |row| row.get(0))?)
 }
 
 /// The partner's reference, where it gave one.
@@ -265,7 +277,8 @@ fn finish_attempt(c: &Keyed<'_>, end: &AttemptEnd, attempt: u32) -> Result<(), F
     Ok(())
 }
 
-/// Ends the lease and moves the state, in one change of the row: each writes all of it.
+/// Ends the lease and moves the state, in one change of the row: each writes all of it. The version follows the copy's history, whatever the row
+/// says: a damaged one would end this commit, and with it the attempts of others.
 fn move_on(c: &Keyed<'_>, end: &AttemptEnd) -> Result<(), Failure> {
     let (state, next_attempt, reason) = match &end.outcome {
         AttemptOutcome::Sent { state, .. } => (state.as_str(), None, None),
@@ -273,7 +286,8 @@ fn move_on(c: &Keyed<'_>, end: &AttemptEnd) -> Result<(), Failure> {
         AttemptOutcome::Failed { reason } => ("failed", None, Some(reason)),
     };
     c.prepare_cached(
-        "UPDATE deliveries SET state = ?, version = version + 1, next_attempt = ?, reason = ?, words = NULL, changed = ?,
+        "UPDATE deliveries SET state = ?, next_attempt = ?, reason = ?, words = NULL, changed = ?,
+             version = coalesce((SELECT max(h.version) FROM delivery_history h WHERE h.delivery = deliveries.id), version) + 1,
              lease_token = NULL, lease_until = NULL, reference = coalesce(?, reference)
          WHERE id = ?",
     )?

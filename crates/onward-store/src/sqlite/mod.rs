@@ -4,6 +4,7 @@ mod alerts;
 mod audit;
 mod checkup;
 mod clients;
+mod closing;
 mod columns;
 mod deliveries;
 mod directory;

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use onward_core::audit::{AuditRow, AuditWord};
 use onward_core::directory::Endpoint;
 use onward_core::state::DeliveryState;
+use onward_core::store::alerts::AlertKind;
 use onward_core::store::{
     Accepted, AttemptEnd, AttemptOutcome, Claim, DeliveryQuery, Flaw, Parked, Parking, Store, StoreError,
 };
@@ -18,6 +19,7 @@ use tokio::task::JoinSet;
 
 use super::open::Purpose;
 use super::{OpenError, SqliteStore};
+use crate::contract::alerting::{alert, concerns};
 use crate::contract::damaged::Damage;
 use crate::contract::{Shared, accept_new, acceptance, at, keys, log, patient, row};
 
@@ -514,6 +516,18 @@ async fn a_copy_whose_identifier_is_damaged_is_set_aside_and_the_others_are_clai
     let listed = store.deliveries(dead).await.expect("readable");
     let damaged: Vec<_> = listed.damaged.iter().map(|row| (row.id, row.place.as_str())).collect();
     assert_eq!((listed.rows.len(), damaged), (0, vec![(None, "deliveries.id")]), "it waits for a person");
+    // Whoever runs the gateway is told once, of its transfer, until it stands failed no more.
+    let concern = concerns(&store, 1).await.remove(0);
+    let transfer = told[0].columns.transfer.as_deref().map(|id| id.parse().expect("an identifier"));
+    assert_eq!((concern.kind, concern.delivery), (AlertKind::DeliveryFailed, None));
+    assert_eq!(concern.transfer, transfer);
+    assert_eq!(store.raise_alert(alert(&concern, 1, Vec::new())).await, Ok(true));
+    for second in [2, 12] {
+        assert_eq!(store.settle_alerts(at(second)).await, Ok(0));
+        assert!(concerns(&store, second).await.is_empty());
+    }
+    tamper(&folder, "UPDATE deliveries SET state = 'completed' WHERE id = 'secret-word'");
+    assert_eq!(store.settle_alerts(at(22)).await, Ok(1));
     assert!(store.claim(Claim::due(at(1), at(31), 10)).await.expect("claimable").is_empty());
 }
 

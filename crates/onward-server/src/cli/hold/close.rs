@@ -6,6 +6,7 @@ use onward_gateway::holds::Decider;
 use onward_gateway::operate::Closing;
 use serde_json::json;
 
+use super::tried;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::input;
 use crate::cli::open::{self, ConfigArgs, Desk};
@@ -78,9 +79,7 @@ pub(super) async fn run(close: &Close, terminal: &mut Terminal) -> Outcome {
         format!("{} {} ({}) by {}", record.kind, record.recipient_name, record.recipient, record.endpoint.kind());
     let bold = terminal.paint(Style::Bold, record.id);
     terminal.say(format_args!("{bold}  {}", plain(&whom)));
-    let tried =
-        format!("failed after {} attempts: {}", record.attempts, record.reason.as_deref().unwrap_or("no reason given"));
-    terminal.paragraph(2, &tried);
+    terminal.paragraph(2, &tried(&record));
     terminal.say(match state {
         "preview" => {
             "a preview: nothing was closed; --yes closes it, and the hospital sees that it did not arrive electronically and that a person took care"

@@ -255,6 +255,10 @@ async fn a_failed_delivery_is_closed_only_after_a_preview_and_a_yes_and_can_stil
     assert_eq!(store.complete(vec![end]).await.expect("committed"), [true]);
     let (outcome, out) = run(close.clone()).await;
     assert_eq!((outcome, json(&out)["state"].as_str()), (Ok(Exit::Done), Some("preview")));
+    for preview in ["close --by Ada", "replay"] {
+        let (_, out) = run(format!("dead {preview} --reason read-out {failed}")).await;
+        assert!(out.contains("failed after 1 attempt: mailbox unknown"), "{preview}: {out}");
+    }
     assert!(!store.delivery(failed).await.expect("readable").expect("there").closed);
     let (outcome, out) = run(format!("{close} --yes")).await;
     assert_eq!((outcome, json(&out)["state"].as_str()), (Ok(Exit::Done), Some("closed")));
