@@ -253,6 +253,7 @@ impl Gateway {
             recipient: copy.recipient.clone(),
             recipient_name: copy.recipient_name.to_owned(),
             endpoint: copy.endpoint.clone(),
+            directory: None,
             media_type: rendered.media_type,
             body: rendered.body,
             html: rendered.html,

@@ -131,22 +131,27 @@ impl Whereto {
     }
 }
 
-/// Queued copies that went along when the address of their recipient changed.
+/// What became of queued copies when the address of their recipient changed. Notices are not among them: they are for whoever has what they
+/// are about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MovedAlong {
     /// Whose.
     pub recipient: OdsCode,
     /// Where they were to go.
     pub from: Endpoint,
-    /// Where they go.
+    /// Where their recipient receives now.
     pub to: Endpoint,
-    /// How many.
+    /// How many go there.
     pub copies: u64,
+    /// How many are being sent to the former address just then, and go to the new one if that comes to nothing.
+    pub sending: u64,
+    /// How many stay with the former address: they were made for another way of receiving.
+    pub stay: u64,
 }
 
 type ImportRule = dyn Fn(&[MovedAlong]) -> Vec<AuditRow> + Send + Sync;
 
-/// The audit rows of an import of the directory: made in its commit, because only that knows which queued copies went along.
+/// The audit rows of an import of the directory: made in its commit, because only that knows what became of queued copies.
 pub struct ImportAudit(Box<ImportRule>);
 
 impl ImportAudit {
@@ -155,7 +160,7 @@ impl ImportAudit {
         Self(Box::new(rule))
     }
 
-    /// The rows, with what went along.
+    /// The rows, with what became of queued copies where an address changed.
     #[must_use]
     pub fn rows(&self, moved: &[MovedAlong]) -> Vec<AuditRow> {
         (self.0)(moved)

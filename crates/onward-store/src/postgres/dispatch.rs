@@ -18,7 +18,7 @@ use super::failure::Failure;
 use super::keyed::Keyed;
 use super::session;
 use super::work::Work;
-use super::{DIALECT, LeaseClock};
+use super::{DIALECT, LeaseClock, directory};
 use crate::columns::{Columns, Corrupt};
 use crate::query;
 use crate::rows::{self, DELIVERY};
@@ -27,7 +27,7 @@ use crate::stored::{beginnings, json, micros, signed, stays, stored_count, withi
 
 /// What may be sent: due at `$1` and leased by nobody then, the longest due first. Rows that another node is about to lease are
 /// passed over. For the endpoint `$3` only, for none of `$4`, and for none that begins as `$5` says.
-pub(super) const DUE: &str = "SELECT d.id, d.endpoint FROM deliveries d
+pub(super) const DUE: &str = "SELECT d.id, d.endpoint, d.lease_until IS NOT NULL AS lapsed FROM deliveries d
      WHERE d.state = 'queued' AND d.next_attempt <= $1 AND (d.lease_until IS NULL OR d.lease_until <= $1)
          AND NOT EXISTS (SELECT 1 FROM deliveries older
              WHERE older.state = 'queued' AND older.lane = d.lane AND older.recipient = d.recipient
@@ -83,10 +83,14 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
         .iter()
         .map(|row| {
             let columns = Columns::of("deliveries", row);
-            Ok((columns.parsed("id")?, columns.get("endpoint")?))
+            Ok(((columns.parsed("id")?, columns.flag("lapsed")?), columns.get("endpoint")?))
         })
-        .collect::<Result<Vec<(Uuid, String)>, Failure>>()?;
+        .collect::<Result<Vec<((Uuid, bool), String)>, Failure>>()?;
     let due = within(claim.limit, due);
+    // Of an attempt that nobody ended nobody else has looked where the next one goes. What goes elsewhere is claimed as that.
+    let lapsed: Vec<Uuid> = due.iter().filter(|(_, lapsed)| *lapsed).map(|(id, _)| *id).collect();
+    let followed = if lapsed.is_empty() { Vec::new() } else { directory::follow(c, &lapsed).await? };
+    let due: Vec<Uuid> = due.into_iter().map(|(id, _)| id).filter(|id| !followed.contains(id)).collect();
     if due.is_empty() {
         return Ok(Vec::new());
     }
@@ -271,6 +275,12 @@ pub(super) async fn complete<'j>(work: &mut Work<'j>, ends: &'j [AttemptEnd]) ->
     }
     if !kept.is_empty() {
         finish(work.client(), work.shared().lease_clock, &kept).await?;
+        let again =
+            kept.iter().filter(|(end, _, queued)| *queued && matches!(end.outcome, AttemptOutcome::Retry { .. }));
+        let again: Vec<Uuid> = again.map(|(end, ..)| end.delivery.0).collect();
+        if !again.is_empty() {
+            work.follow(again).await?;
+        }
     }
     Ok(outcomes)
 }

@@ -113,6 +113,11 @@ pub(super) async fn requeue<'j>(
     if queued == 0 {
         return Ok(false);
     }
+    if let Whereto::Directory { from, to } = again.to
+        && from != to
+    {
+        session::execute(c, query::resending::FORMERLY, &[&json(from), &again.delivery.0]).await?;
+    }
     if again.how == Resend::Replay {
         deliveries::put_words(c, "replay_words", again.delivery, again.why).await?;
         keep(c, &again).await?;

@@ -11,7 +11,7 @@ use rusqlite::{Row, params, params_from_iter};
 use super::failure::Failure;
 use super::keyed::Keyed;
 use super::open;
-use super::{audit, steps};
+use super::{audit, directory, steps};
 use crate::columns::Columns;
 use crate::query;
 use crate::rows::copies::{PackedCopy, have_parts, packed};
@@ -33,6 +33,7 @@ pub(super) fn insert_packed(
     copies: &[NewDelivery],
     packed: &[PackedCopy],
 ) -> Result<(), Failure> {
+    directory::stand(c, copies)?;
     if packed.iter().any(|packed| packed.parts.is_some()) {
         open::shut_out(c, open::PARTS_SINCE)?;
     }

@@ -130,6 +130,11 @@ pub(super) fn requeue(c: &Keyed<'_>, again: &Requeue<'_>, audit: &[AuditRow]) ->
     if queued == 0 {
         return Ok(false);
     }
+    if let Whereto::Directory { from, to } = again.to
+        && from != to
+    {
+        c.prepare_cached(query::resending::FORMERLY)?.execute(params![json(from), id])?;
+    }
     if again.how == Resend::Replay {
         deliveries::put_words(c, "replay_words", again.delivery, again.why)?;
         let replay = ReplayId::random().to_string();

@@ -43,7 +43,7 @@ pub(super) async fn holding(store: &PostgresStore, locks: &str) -> deadpool_post
     gate
 }
 
-fn deadlocks(cluster: &Cluster, url: &str) -> usize {
+pub(super) fn deadlocks(cluster: &Cluster, url: &str) -> usize {
     let database = url.rsplit('/').next().expect("a name");
     cluster.log().matches(&format!("{database}:ERROR:  deadlock detected")).count()
 }
