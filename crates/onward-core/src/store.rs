@@ -42,7 +42,7 @@ pub use erasure::{
 pub use keys::KeyUsage;
 pub use lifecycle::{
     Checkup, Claim, Ended, Ending, Flaw, GivenUp, Intent, Late, Notice, Overdue, Parked, Parking, Pause, Predecessor,
-    Renewal, TakeBack, Voided, Waiting,
+    Renewal, TakeBack, Voided, Waiting, Went,
 };
 pub use listed::{Damaged, Listed};
 pub use log::{AuditColumns, AuditContent, AuditHeader, StoredAudit};
@@ -52,8 +52,8 @@ pub use records::{
     OriginalMessage, Schema, StoredRendition, TransferRecord,
 };
 pub use resending::{
-    Again, Bulk, BulkState, BulkStep, CloseCopy, ClosedCopy, ImportAudit, MovedAlong, NewBulk, Replay, ResendStore,
-    Whereto,
+    Again, Bulk, BulkState, BulkStep, CloseCopy, ClosedCopy, FormerAddress, ImportAudit, MovedAlong, NewBulk, Replay,
+    ResendStore, Whereto,
 };
 pub use retracing::{Retrace, RetraceStore, Retraced};
 pub use steps::{Arrival, ArrivalQuery, CheckOutcome, Step, StepKind};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use onward_core::OdsCode;
 use onward_core::directory::{DirectoryEntry, Endpoint};
 use onward_core::state::RecipientKind;
-use onward_core::store::{DeliveryRecord, MovedAlong, StoreError, Whereto};
+use onward_core::store::{DeliveryRecord, FormerAddress, MovedAlong, StoreError, Whereto};
 
 use crate::Gateway;
 use crate::identify::{self, Entries};
@@ -131,4 +131,26 @@ pub fn came_to(moved: &MovedAlong) -> String {
     let parts = parts.into_iter().filter(|(count, _)| *count > 0);
     let parts: Vec<String> = parts.map(|(count, what)| format!("{} {what}", of(count))).collect();
     format!("{recipient} receives at {} and not at {}: {}", to.told(), from.told(), parts.join(", "))
+}
+
+/// To where the attempts of a copy went before it was given another address: first and last attempt, and the address in words.
+#[must_use]
+pub fn went_before(former: &[FormerAddress]) -> Vec<(u32, u32, String)> {
+    let mut first = 1;
+    let each = former.iter().map(|FormerAddress { attempt, endpoint }| {
+        let went = (first, *attempt, endpoint.told());
+        first = attempt + 1;
+        went
+    });
+    each.collect()
+}
+
+/// The same in sentences.
+#[must_use]
+pub fn told_before(former: &[FormerAddress]) -> Vec<String> {
+    let told = |(first, last, address): (u32, u32, String)| match first == last {
+        true => format!("Attempt {first} went to {address}"),
+        false => format!("Attempts {first} to {last} went to {address}"),
+    };
+    went_before(former).into_iter().map(told).collect()
 }

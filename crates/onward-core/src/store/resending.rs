@@ -84,6 +84,15 @@ impl fmt::Debug for ClosedCopy {
     }
 }
 
+/// Where a copy was sent before it was given another address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FormerAddress {
+    /// The last attempt that went there; the first is the one after those to the address before.
+    pub attempt: u32,
+    /// The address.
+    pub endpoint: Endpoint,
+}
+
 /// How a copy is sent again, and where to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Again {
@@ -257,6 +266,9 @@ pub trait ResendStore: Send + Sync + 'static {
     /// when it is not, or its version is no longer the expected one. Its state stays what it was, and its version grows; it may still be sent
     /// again as a replay. The alerts about it are over.
     async fn close_copy(&self, close: CloseCopy) -> Result<bool, StoreError>;
+    /// Where a copy was sent before it was given another address, the oldest first. What programs gave another address that did not keep this is not
+    /// among them.
+    async fn former_addresses(&self, delivery: DeliveryId) -> Result<Vec<FormerAddress>, StoreError>;
     /// When and by whom a copy was closed, the oldest first.
     async fn closed_copies(&self, delivery: DeliveryId) -> Result<Vec<ClosedCopy>, StoreError>;
     /// How many younger copies of its lane (same person, or transfer; recipient; kind), notices left aside, have left since for their recipient:

@@ -358,3 +358,6 @@ async fn show(show: &Show, terminal: &mut Terminal) -> Outcome {
     }
     Ok(Exit::Done)
 }
+
+#[cfg(test)]
+mod tests;

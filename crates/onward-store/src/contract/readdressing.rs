@@ -8,8 +8,8 @@ use onward_core::audit::AuditWord;
 use onward_core::directory::{DirectoryEntry, Endpoint, Pharmacy, Practice};
 use onward_core::state::{DeliveryState, EndReason, RecipientKind};
 use onward_core::store::{
-    Accepted, Again, AttemptOutcome, Bulk, BulkStep, Claim, ImportAudit, MovedAlong, NewBulk, NewDelivery, NewHold,
-    Notice, Release, Resend, StoreError, Whereto,
+    Accepted, Again, AttemptOutcome, Bulk, BulkStep, Claim, Ending, FormerAddress, ImportAudit, Lease, MovedAlong,
+    NewBulk, NewDelivery, NewHold, Notice, Release, Resend, StoreError, TakeBack, Went, Whereto,
 };
 use onward_core::{BulkId, OdsCode};
 
@@ -306,6 +306,124 @@ pub(crate) async fn what_is_being_sent_during_an_import_goes_to_the_new_address_
     let lease = claim(&store, 80).await.remove(0);
     assert!(end(&store, &lease, again(), 81).await);
     assert_ne!(goes_to(&store, lease.delivery.id).await, mesh("FA123OT1"));
+    for (n, expected) in [(0, &[(1, "old")][..]), (1, &[]), (2, &[(1, "old")]), (4, &[])] {
+        assert_eq!(went_before(&store, ids[n]).await, former(expected), "{n}");
+    }
+}
+
+fn former(expected: &[(u32, &str)]) -> Vec<FormerAddress> {
+    expected.iter().map(|(attempt, address)| FormerAddress { attempt: *attempt, endpoint: https(address) }).collect()
+}
+
+async fn went_before(store: &Shared, copy: DeliveryId) -> Vec<FormerAddress> {
+    store.former_addresses(copy).await.expect("readable")
+}
+
+pub(crate) async fn every_address_that_may_have_a_copy_is_told_of_its_end(store: Shared) {
+    import(&store, pharmacy(https("first")), 0).await;
+    let mut message = acceptance(1);
+    message.deliveries = vec![copy(RecipientKind::PharmacyReferral, "FA123", https("first"))];
+    let transfer = message.transfer.id;
+    let id = accept_new(&store, message).await;
+    // Moved along before anything was sent: there nobody has it.
+    import(&store, pharmacy(https("second")), 1).await;
+    assert_eq!(went_before(&store, id).await, []);
+    let lease = claim(&store, 2).await.remove(0);
+    assert!(end(&store, &lease, AttemptOutcome::Retry { at: at(3), reason: "503".to_owned() }, 2).await);
+    // Moved along, and once more before it is sent: what was sent went to the second.
+    import(&store, pharmacy(https("third")), 3).await;
+    import(&store, pharmacy(https("fourth")), 4).await;
+    assert_eq!(went_before(&store, id).await, former(&[(1, "second")]));
+    let lease = claim(&store, 5).await.remove(0);
+    assert!(end(&store, &lease, AttemptOutcome::Sent { state: DeliveryState::Sent, reference: None }, 6).await);
+    import(&store, pharmacy(https("fifth")), 7).await;
+    let to = Whereto::Directory { from: https("fourth"), to: https("fifth") };
+    let again = Again { how: Resend::Replay, to };
+    assert_eq!(
+        store.requeue(id, again, "Ada Wells", "not there", at(8), vec![row(AuditWord::Release)]).await,
+        Ok(true)
+    );
+    assert_eq!(went_before(&store, id).await, former(&[(1, "second"), (2, "fourth")]));
+
+    let notice = |address: &str| NewDelivery {
+        notice: Some(Notice { of: id, why: EndReason::Recalled }),
+        ..copy(RecipientKind::PharmacyReferral, "FA123", https(address))
+    };
+    let recall = |attempted, former, notices| TakeBack {
+        transfer,
+        whole: None,
+        joins: None,
+        reason: "wrong patient".to_owned(),
+        endings: vec![Ending {
+            delivery: id,
+            why: EndReason::Recalled,
+            by: None,
+            reason: "stop using it".to_owned(),
+            seen: false,
+            notice: Some(notice("fifth")),
+            went: Some(Went { endpoint: https("fifth"), attempted, former, notices }),
+        }],
+        hold: None,
+        at: at(20),
+        audit: vec![row(AuditWord::Withdraw)],
+    };
+    let overtaken = recall(false, 1, vec![notice("second")]);
+    assert_eq!(store.take_back(overtaken).await, Err(StoreError::Overtaken), "the fourth has it since");
+    let lease = claim(&store, 9).await.remove(0);
+    assert_eq!(lease.delivery.endpoint, https("fifth"));
+    let both = || vec![notice("second"), notice("fourth")];
+    assert_eq!(
+        store.take_back(recall(false, 2, both())).await,
+        Err(StoreError::Overtaken),
+        "the fifth may have it since"
+    );
+    assert_eq!(store.take_back(recall(true, 2, both())).await, Ok(true));
+    // The fifth is told after the attempt that runs, and keeps nobody else from being told.
+    let told = |leases: Vec<Lease>| {
+        let mut told: Vec<_> = leases.into_iter().map(|lease| lease.delivery.endpoint.told()).collect();
+        told.sort();
+        told
+    };
+    assert_eq!(told(claim(&store, 21).await), [https("fourth").told(), https("second").told()]);
+    assert!(end(&store, &lease, AttemptOutcome::Failed { reason: "404".to_owned() }, 22).await);
+    assert_eq!(told(claim(&store, 23).await), [https("fifth").told()]);
+}
+
+pub(crate) async fn an_address_to_which_nothing_was_sent_is_told_nothing(store: Shared) {
+    import(&store, pharmacy(https("old")), 0).await;
+    let mut message = acceptance(1);
+    message.deliveries = vec![copy(RecipientKind::PharmacyReferral, "FA123", https("old"))];
+    let transfer = message.transfer.id;
+    let id = accept_new(&store, message).await;
+    let lease = claim(&store, 0).await.remove(0);
+    import(&store, pharmacy(https("new")), 1).await;
+    assert!(end(&store, &lease, AttemptOutcome::Retry { at: at(500), reason: "503".to_owned() }, 2).await);
+    let notice = |address: &str| NewDelivery {
+        notice: Some(Notice { of: id, why: EndReason::Withdrawn }),
+        ..copy(RecipientKind::PharmacyReferral, "FA123", https(address))
+    };
+    let went = Went { endpoint: https("new"), attempted: false, former: 1, notices: vec![notice("old")] };
+    let back = TakeBack {
+        transfer,
+        whole: Some(EndReason::Withdrawn),
+        joins: None,
+        reason: "wrong patient".to_owned(),
+        endings: vec![Ending {
+            delivery: id,
+            why: EndReason::Withdrawn,
+            by: None,
+            reason: "stop using it".to_owned(),
+            seen: false,
+            notice: Some(notice("new")),
+            went: Some(went),
+        }],
+        hold: None,
+        at: at(20),
+        audit: vec![row(AuditWord::Withdraw)],
+    };
+    assert_eq!(store.take_back(back).await, Ok(true));
+    let told = claim(&store, 30).await;
+    assert_eq!(told.iter().map(|lease| lease.delivery.endpoint.clone()).collect::<Vec<_>>(), [https("old")]);
 }
 
 pub(crate) async fn what_mesh_finds_by_the_person_is_only_their_own_practices(store: Shared) {

@@ -3,10 +3,10 @@
 use onward_core::OdsCode;
 use onward_core::directory::{DirectoryEntry, Endpoint};
 use onward_core::state::RecipientKind;
-use onward_core::store::{MovedAlong, NewDelivery};
+use onward_core::store::{FormerAddress, MovedAlong, NewDelivery};
 
 use super::directory_entry;
-use crate::columns::Columns;
+use crate::columns::{Columns, Corrupt};
 
 /// An organisation that receives at another address from an import on.
 pub(crate) struct Change {
@@ -63,4 +63,11 @@ pub(crate) fn received_at(columns: &Columns<'_>, endpoint: &Endpoint) -> bool {
 /// the directory before this one.
 pub(crate) fn is_overtaken(copy: &NewDelivery, version: u64, entry: Option<&DirectoryEntry>) -> bool {
     copy.directory.is_some_and(|read| read < version) && entry.is_some_and(|entry| *entry.endpoint() != copy.endpoint)
+}
+
+/// Rows of [`former`], of the copy `$1`.
+pub(crate) const FORMER: &str = "SELECT attempt, endpoint FROM former_addresses WHERE delivery = $1 ORDER BY attempt";
+
+pub(crate) fn former(columns: &Columns<'_>) -> Result<FormerAddress, Corrupt> {
+    Ok(FormerAddress { attempt: columns.count("attempt")?, endpoint: columns.json("endpoint")? })
 }

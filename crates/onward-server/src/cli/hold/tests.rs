@@ -343,7 +343,7 @@ async fn what_is_sent_again_goes_to_the_address_of_the_directory_as_it_is_now() 
 }
 
 /// The example with one text replaced wherever it stands; it must be there.
-fn changed(message: &str, from: &str, to: &str) -> String {
+pub(in crate::cli) fn changed(message: &str, from: &str, to: &str) -> String {
     assert!(message.contains(from), "{from}");
     message.replace(from, to)
 }

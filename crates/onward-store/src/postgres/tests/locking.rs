@@ -21,6 +21,7 @@ fn taking_back(transfer: TransferId, whole: Option<EndReason>, copies: &[Deliver
         reason: reason.clone(),
         seen: false,
         notice: None,
+        went: None,
     };
     let endings = copies.iter().map(ending).collect();
     TakeBack {
