@@ -92,6 +92,7 @@ pub(crate) async fn deceased_like(world: &World, copy: DeliveryId) -> DeliveryId
             recipient: record.recipient.clone(),
             recipient_name: record.recipient_name.clone(),
             endpoint: record.endpoint.clone(),
+            directory: None,
             media_type: rendition.media_type.clone(),
             body: rendition.body.clone(),
             html: Some(html.replacen("</section>", stop, 1).into_bytes()),

@@ -42,18 +42,18 @@ pub use erasure::{
 pub use keys::KeyUsage;
 pub use lifecycle::{
     Checkup, Claim, Ended, Ending, Flaw, GivenUp, Intent, Late, Notice, Overdue, Parked, Parking, Pause, Placing,
-    Predecessor, Renewal, TakeBack, Telling, Voided, Waiting,
+    Predecessor, Renewal, TakeBack, Telling, Voided, Waiting, Went,
 };
 pub use listed::{Damaged, Listed};
 pub use log::{AuditColumns, AuditContent, AuditHeader, StoredAudit};
 pub use operations::{Approval, ApprovalKind, Backlog, OperationsStore, Queue, Resend, Stuck, StuckQuery, Verdict};
 pub use records::{
-    DeliveryFigure, DeliveryRecord, Figures, Finish, FoundTask, HeldTransfer, HoldSeen, OriginalMessage, Schema,
-    StoredRendition, TransferRecord,
+    DeliveryFigure, DeliveryRecord, DirectoryReading, Figures, Finish, FoundTask, HeldTransfer, HoldSeen,
+    OriginalMessage, Schema, StoredRendition, TransferRecord,
 };
 pub use resending::{
-    Again, Bulk, BulkState, BulkStep, CloseCopy, ClosedCopy, ImportAudit, MovedAlong, NewBulk, Replay, ResendStore,
-    Whereto,
+    Again, Bulk, BulkState, BulkStep, CloseCopy, ClosedCopy, FormerAddress, ImportAudit, MovedAlong, NewBulk, Replay,
+    ResendStore, Whereto,
 };
 pub use retracing::{Retrace, RetraceStore, Retraced};
 pub use steps::{Arrival, ArrivalQuery, CheckOutcome, Step, StepKind};
@@ -503,7 +503,8 @@ pub trait Store:
 
     /// Replaces or adds directory entries as one version; returns its number. Where one receives at another address than before, what is
     /// queued for it, leased by nobody and stored with the former address goes along, as far as it can leave for the new one as it is
-    /// ([`crate::directory::Endpoint::leads_on_to`]); responses to senders do not.
+    /// ([`crate::directory::Endpoint::leads_on_to`]); responses to senders do not. What is being sent just then goes along when that attempt
+    /// ends with another to come, or when its lease runs out.
     async fn import_directory(
         &self,
         entries: Vec<DirectoryEntry>,
@@ -522,7 +523,11 @@ pub trait Store:
         audit: Vec<AuditRow>,
     ) -> Result<bool, StoreError>;
     /// The entry with this ODS code (for a home, also by its other codes), expired or not.
-    async fn directory_entry(&self, ods: &OdsCode) -> Result<Option<DirectoryEntry>, StoreError>;
+    async fn directory_entry(&self, ods: &OdsCode) -> Result<Option<DirectoryEntry>, StoreError> {
+        Ok(self.read_directory(ods).await?.entry)
+    }
+    /// The same with what tells whether the directory has changed since.
+    async fn read_directory(&self, ods: &OdsCode) -> Result<DirectoryReading, StoreError>;
     /// All entries by kind and code.
     async fn directory(&self) -> Result<Vec<DirectoryEntry>, StoreError>;
 

@@ -88,7 +88,7 @@ impl Gateway {
     pub async fn accept_from(&self, submission: Submission, mut place: Place) -> Result<Receipt, AcceptError> {
         for _ in 1..TRIES {
             match self.try_to_accept(&submission, &mut place).await {
-                // What it replaces moved on between the look and the commit.
+                // What it replaces, or a recipient's address, moved on between the look and the commit.
                 Err(AcceptError::Store(StoreError::Overtaken)) => {}
                 outcome => return outcome,
             }

@@ -341,6 +341,7 @@ impl Gateway {
             recipient: sender.clone(),
             recipient_name: "the sending hospital".to_owned(),
             endpoint: Endpoint::Mesh { mailbox, workflow: reply.workflow.clone() },
+            directory: None,
             media_type: "application/fhir+xml".to_owned(),
             body: self.response_body(id, reply, code)?,
             html: None,

@@ -173,7 +173,7 @@ impl Gateway {
     ) -> Result<Released, StoreError> {
         for _ in 1..TRIES {
             match self.try_to_release(hold, Some((&choice, held_for)), decider).await {
-                // The hold, or what it replaces, moved on between the look and the commit.
+                // The hold, what it replaces, or a recipient's address moved on between the look and the commit.
                 Err(StoreError::Overtaken) => {}
                 outcome => return outcome,
             }

@@ -6,10 +6,11 @@ mod person;
 pub(crate) mod search;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use onward_core::directory::{CareHome, DirectoryEntry, Endpoint, PdsPatient, Pharmacy, Practice, Sensitivity};
 use onward_core::state::{HoldReason, RecipientKind};
-use onward_core::store::{Store, StoreError};
+use onward_core::store::{DirectoryReading, Store, StoreError};
 use onward_core::{NhsNumber, OdsCode, Timestamp};
 use onward_fhir::{Bundle, Element, systems, views};
 use onward_transform::render::dates;
@@ -62,6 +63,8 @@ pub struct Identified {
     pub only: Option<BTreeSet<RecipientKind>>,
     /// The person objects to sharing, and a person agreed with the ward who receives.
     pub objected: bool,
+    /// The directory's version from which the entries were read, or an earlier one.
+    pub directory: u64,
     /// How each was found, for `explain`.
     pub evidence: Vec<String>,
 }
@@ -105,7 +108,8 @@ pub async fn identify(
     decided: &Decided,
 ) -> Result<Identification, StoreError> {
     let mut known = (None, None);
-    match resolve(document, message_destinations, sources, now, decided, &mut known).await {
+    let entries = Entries::of(sources.store);
+    match resolve(document, message_destinations, sources, &entries, now, decided, &mut known).await {
         Ok(identified) => Ok(Identification::Known(Box::new(identified))),
         Err(Stop::Hold(cause)) => {
             let (patient, care_home) = known;
@@ -133,7 +137,8 @@ fn hold<T>(reason: HoldReason, detail: impl Into<String>) -> Result<T, Stop> {
 async fn resolve(
     document: &Bundle<'_, '_>,
     message_destinations: &[OdsCode],
-    Sources { store, pds: asked, gp_routing }: Sources<'_>,
+    Sources { pds: asked, gp_routing, .. }: Sources<'_>,
+    entries: &Entries<'_>,
     now: Timestamp,
     decided: &Decided,
     known: &mut (Option<NhsNumber>, Option<OdsCode>),
@@ -167,17 +172,17 @@ async fn resolve(
     }
     let pds = trace(document, patient, &number, asked, decided, &mut evidence).await?;
     let restricted = labelled || pds.sensitivity != Sensitivity::Unrestricted;
-    let resolved = home::resolve(document, message_destinations, store, now, &mut evidence).await;
+    let resolved = home::resolve(document, message_destinations, entries, now, &mut evidence).await;
     let home =
         match resolved.and_then(|home| not_recalled(home.ods.clone(), home, HoldReason::CareHomeConflict, decided)) {
             Err(Stop::Hold(cause)) => match decided.home_instead_of(cause.reason) {
-                Some(ods) => decided_home(ods, store, now, &mut evidence).await?,
+                Some(ods) => decided_home(ods, entries, now, &mut evidence).await?,
                 None => return Err(Stop::Hold(cause)),
             },
             resolved => resolved?,
         };
     known.1 = Some(home.ods.clone());
-    let covering_practice = match current(store, &home.covering_practice, now).await? {
+    let covering_practice = match current(entries, &home.covering_practice, now).await? {
         Ok(DirectoryEntry::Practice(practice)) => {
             not_recalled(practice.ods.clone(), practice, HoldReason::CoveringPracticeUnknown, decided)?
         }
@@ -194,7 +199,7 @@ async fn resolve(
         }
     };
     evidence.push(format!("covering practice {} from the directory entry of {}", covering_practice.ods, home.ods));
-    let delivering_pharmacy = match current(store, &home.delivering_pharmacy, now).await? {
+    let delivering_pharmacy = match current(entries, &home.delivering_pharmacy, now).await? {
         Ok(DirectoryEntry::Pharmacy(pharmacy)) => {
             not_recalled(pharmacy.ods.clone(), pharmacy, HoldReason::PharmacyUnknown, decided)?
         }
@@ -222,10 +227,11 @@ async fn resolve(
             nominated_pharmacy: None,
             only: Some(decided.agreed(HoldReason::RestrictedPatient)),
             objected: false,
+            directory: entries.version(),
             evidence,
         });
     }
-    let registered = registered_practice(document, patient, &pds, (store, gp_routing), now, &mut evidence).await;
+    let registered = registered_practice(document, patient, &pds, (entries, gp_routing), now, &mut evidence).await;
     let registered = registered.and_then(|practice| match practice {
         Some(practice) => {
             let ods = practice.ods.clone();
@@ -235,7 +241,7 @@ async fn resolve(
     });
     let registered_practice = match registered {
         Err(Stop::Hold(cause)) => match decided.practice_instead_of(cause.reason) {
-            Some(ods) => Some(decided_practice(ods, store, now, &mut evidence).await?),
+            Some(ods) => Some(decided_practice(ods, entries, now, &mut evidence).await?),
             None => return Err(Stop::Hold(cause)),
         },
         resolved => resolved?,
@@ -249,6 +255,7 @@ async fn resolve(
         nominated_pharmacy: pds.nominated_pharmacy,
         only: None,
         objected: false,
+        directory: entries.version(),
         evidence,
     })
 }
@@ -265,11 +272,11 @@ fn not_recalled<T>(ods: OdsCode, party: T, reason: HoldReason, decided: &Decided
 /// The home that a person decided on. It must be in the directory like any other; that ODS calls it closed is for the person to know.
 async fn decided_home(
     ods: &OdsCode,
-    store: &dyn Store,
+    entries: &Entries<'_>,
     now: Timestamp,
     evidence: &mut Vec<String>,
 ) -> Result<CareHome, Stop> {
-    match in_use(store, ods, now).await? {
+    match in_use(entries, ods, now).await? {
         Some(DirectoryEntry::CareHome(home)) => {
             evidence.push(format!("care home {} by a person's decision", home.ods));
             Ok(home)
@@ -284,11 +291,11 @@ async fn decided_home(
 /// The practice that a person decided on.
 async fn decided_practice(
     ods: &OdsCode,
-    store: &dyn Store,
+    entries: &Entries<'_>,
     now: Timestamp,
     evidence: &mut Vec<String>,
 ) -> Result<Practice, Stop> {
-    match in_use(store, ods, now).await? {
+    match in_use(entries, ods, now).await? {
         Some(DirectoryEntry::Practice(practice)) => {
             evidence.push(format!("registered practice {} by a person's decision", practice.ods));
             Ok(practice)
@@ -388,7 +395,7 @@ async fn registered_practice(
     document: &Bundle<'_, '_>,
     patient: Element<'_, '_>,
     pds: &PdsPatient,
-    (store, gp_routing): (&dyn Store, bool),
+    (entries, gp_routing): (&Entries<'_>, bool),
     now: Timestamp,
     evidence: &mut Vec<String>,
 ) -> Result<Option<Practice>, Stop> {
@@ -429,9 +436,9 @@ async fn registered_practice(
             );
         }
     };
-    let found = current(store, &code, now).await?;
+    let found = current(entries, &code, now).await?;
     // MESH finds it by the number, which every document has that comes so far.
-    let is_left_to_mesh = gp_routing && in_use(store, &code, now).await?.is_none();
+    let is_left_to_mesh = gp_routing && in_use(entries, &code, now).await?.is_none();
     match found {
         Ok(DirectoryEntry::Practice(practice)) => Ok(Some(practice)),
         Err(_) if is_left_to_mesh => {
@@ -486,13 +493,36 @@ pub(crate) fn is_no_practice(code: &str) -> bool {
     code == NO_REGISTERED_PRACTICE || PRACTICE_UNKNOWN.contains(&code)
 }
 
+/// The directory as it is read for one message, with the version of the first look: what changes after that is noticed when copies are queued.
+pub(crate) struct Entries<'s> {
+    store: &'s dyn Store,
+    version: AtomicU64,
+}
+
+impl<'s> Entries<'s> {
+    pub(crate) fn of(store: &'s dyn Store) -> Self {
+        Self { store, version: AtomicU64::new(u64::MAX) }
+    }
+
+    /// The earliest version of any look.
+    fn version(&self) -> u64 {
+        self.version.load(Ordering::Relaxed)
+    }
+
+    async fn entry(&self, ods: &OdsCode) -> Result<Option<DirectoryEntry>, StoreError> {
+        let DirectoryReading { entry, version } = self.store.read_directory(ods).await?;
+        self.version.fetch_min(version, Ordering::Relaxed);
+        Ok(entry)
+    }
+}
+
 /// An entry to which something new is sent, or why nothing is.
 pub(crate) async fn current(
-    store: &dyn Store,
+    entries: &Entries<'_>,
     ods: &OdsCode,
     now: Timestamp,
 ) -> Result<Result<DirectoryEntry, String>, StoreError> {
-    let Some(entry) = in_use(store, ods, now).await? else { return Ok(Err(no_entry())) };
+    let Some(entry) = in_use(entries, ods, now).await? else { return Ok(Err(no_entry())) };
     Ok(match entry.ended(dates::civil(now)) {
         Some(end) => Err(format!("is {end}, says ODS: have whoever keeps the directory say who takes its place")),
         None => Ok(entry),
@@ -504,8 +534,8 @@ fn no_entry() -> String {
 }
 
 /// An entry that has not expired.
-async fn in_use(store: &dyn Store, ods: &OdsCode, now: Timestamp) -> Result<Option<DirectoryEntry>, StoreError> {
-    Ok(store.directory_entry(ods).await?.filter(|entry| !expired(entry.expires(), now)))
+async fn in_use(entries: &Entries<'_>, ods: &OdsCode, now: Timestamp) -> Result<Option<DirectoryEntry>, StoreError> {
+    Ok(entries.entry(ods).await?.filter(|entry| !expired(entry.expires(), now)))
 }
 
 /// Whether an entry is not used any more; the day is London's.

@@ -9,7 +9,7 @@ use onward_core::client::Client;
 use onward_core::directory::Endpoint;
 use onward_core::state::{Departure, EndReason, RecipientKind, TransportKind};
 use onward_core::store::{
-    DeliveryRecord, Ending, NewDelivery, Notice, Predecessor, Store, StoreError, TakeBack, TransferRecord,
+    DeliveryRecord, Ending, NewDelivery, Notice, Predecessor, Store, StoreError, TakeBack, TransferRecord, Went,
 };
 use onward_core::{DeliveryId, NhsNumber, OdsCode, Timestamp, TransferId};
 use onward_fhir::read;
@@ -83,6 +83,11 @@ impl<'c> Subject<'c> {
         }
     }
 
+    /// The same where it was sent before.
+    fn at(&self, endpoint: &'c Endpoint) -> Self {
+        Self { endpoint, ..*self }
+    }
+
     /// Of a copy that is about to be queued.
     pub(crate) fn of_new(
         transfer: TransferId,
@@ -111,17 +116,18 @@ pub(crate) struct Heir<'c> {
     id: DeliveryId,
     kind: RecipientKind,
     recipient: &'c OdsCode,
+    endpoint: &'c Endpoint,
 }
 
 impl<'c> From<&'c NewDelivery> for Heir<'c> {
     fn from(copy: &'c NewDelivery) -> Self {
-        Self { id: copy.id, kind: copy.kind, recipient: &copy.recipient }
+        Self { id: copy.id, kind: copy.kind, recipient: &copy.recipient, endpoint: &copy.endpoint }
     }
 }
 
 impl<'c> From<&'c DeliveryRecord> for Heir<'c> {
     fn from(copy: &'c DeliveryRecord) -> Self {
-        Self { id: copy.id, kind: copy.kind, recipient: &copy.recipient }
+        Self { id: copy.id, kind: copy.kind, recipient: &copy.recipient, endpoint: &copy.endpoint }
     }
 }
 
@@ -155,17 +161,15 @@ impl Gateway {
                 let heir = copies.iter().find(|new| new.kind == old.kind && *new.recipient == old.recipient);
                 let ending = match heir {
                     Some(_) if old.ended.is_some() => continue,
-                    Some(new) => Ending {
-                        delivery: old.id,
-                        why: EndReason::Superseded,
-                        by: Some(new.id),
-                        reason: format!(
+                    Some(new) => {
+                        let reason = format!(
                             "version {version} replaces version {}: stop using version {}",
                             record.version, record.version
-                        ),
-                        seen: false,
-                        notice: None,
-                    },
+                        );
+                        let why = EndReason::Superseded;
+                        let went = Some(self.went(old, why, &reason, new.endpoint).await?);
+                        Ending { delivery: old.id, why, by: Some(new.id), reason, seen: false, notice: None, went }
+                    }
                     None => {
                         let reason = format!(
                             "version {version} replaced version {} and does not go to you: stop using version {}",
@@ -180,7 +184,37 @@ impl Gateway {
         Ok(endings)
     }
 
-    /// The end of one copy with the notice of it.
+    /// Where a copy went that ends, with the notices to every address that may have it besides this one.
+    async fn went(
+        &self,
+        copy: &DeliveryRecord,
+        why: EndReason,
+        reason: &str,
+        besides: &Endpoint,
+    ) -> Result<Went, StoreError> {
+        let former = self.store.former_addresses(copy.id).await?;
+        let attempted = copy.attempts > former.last().map_or(0, |former| former.attempt);
+        // What stays in an inbox of ours is marked there.
+        let is_there = attempted && copy.endpoint.kind() != TransportKind::Inbox;
+        let present = Some(&copy.endpoint).filter(|_| is_there);
+        let mut addresses: Vec<&Endpoint> = Vec::new();
+        for address in former.iter().map(|former| &former.endpoint).chain(present) {
+            if address != besides && !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        let mut notices = Vec::new();
+        if !addresses.is_empty() {
+            let kept = self.store.rendition(copy.id).await?;
+            let subject = Subject::of(copy, kept.as_ref().map(|kept| kept.body.as_slice()));
+            for address in addresses {
+                notices.push(self.notice_of(&subject.at(address), why, reason, None)?);
+            }
+        }
+        Ok(Went { endpoint: copy.endpoint.clone(), attempted, former: former.len(), notices })
+    }
+
+    /// The end of one copy with the notices of it.
     pub(crate) async fn ending(
         &self,
         copy: &DeliveryRecord,
@@ -189,7 +223,8 @@ impl Gateway {
     ) -> Result<Ending, StoreError> {
         let notice = self.notice(copy, why, &reason, None).await?;
         let seen = self.was_seen(copy).await?;
-        Ok(Ending { delivery: copy.id, why, by: None, reason, seen, notice: Some(notice) })
+        let went = Some(self.went(copy, why, &reason, &copy.endpoint).await?);
+        Ok(Ending { delivery: copy.id, why, by: None, reason, seen, notice: Some(notice), went })
     }
 
     /// Whether the recipient's people have seen on their list whom a copy is about, or their systems in a Task.
@@ -253,6 +288,7 @@ impl Gateway {
             recipient: copy.recipient.clone(),
             recipient_name: copy.recipient_name.to_owned(),
             endpoint: copy.endpoint.clone(),
+            directory: None,
             media_type: rendered.media_type,
             body: rendered.body,
             html: rendered.html,

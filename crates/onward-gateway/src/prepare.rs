@@ -458,6 +458,7 @@ impl Gateway {
                 recipient: recipient.clone(),
                 recipient_name: name.to_owned(),
                 endpoint: endpoint.clone(),
+                directory: Some(identified.directory),
                 media_type: rendered.media_type.clone(),
                 // They may have megabytes, and are needed once.
                 body: std::mem::take(&mut rendered.body),

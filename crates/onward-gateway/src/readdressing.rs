@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use onward_core::OdsCode;
 use onward_core::directory::{DirectoryEntry, Endpoint};
 use onward_core::state::RecipientKind;
-use onward_core::store::{DeliveryRecord, MovedAlong, StoreError, Whereto};
+use onward_core::store::{DeliveryRecord, FormerAddress, MovedAlong, StoreError, Whereto};
 
-use crate::{Gateway, identify};
+use crate::Gateway;
+use crate::identify::{self, Entries};
 
 impl Gateway {
     /// Where this copy goes if it is sent again now. A response to a sender, a notice, which is for whoever has what it is about, and what is for a
@@ -30,9 +31,10 @@ impl Gateway {
     ) -> Result<Vec<Whereto>, StoreError> {
         let mut known: BTreeMap<&OdsCode, Option<DirectoryEntry>> = BTreeMap::new();
         let (mut wheretos, now) = (Vec::new(), self.clock.now());
+        let entries = Entries::of(self.store.as_ref());
         for copy in copies {
             if !known.contains_key(&copy.recipient) {
-                let entry = identify::current(self.store.as_ref(), &copy.recipient, now).await?;
+                let entry = identify::current(&entries, &copy.recipient, now).await?;
                 known.insert(&copy.recipient, entry.ok());
             }
             wheretos.push(leads(copy, known.get(&copy.recipient).and_then(Option::as_ref)));
@@ -110,12 +112,45 @@ pub fn other_way(recipient: &OdsCode, from: &Endpoint, to: &Endpoint) -> String 
     )
 }
 
-/// For the entry of an import: which queued copies went along.
+/// For the entry of an import, and for whoever imports: what became of copies that waited for an address that changed.
 #[must_use]
 pub fn moved_along(moved: &[MovedAlong]) -> String {
-    let each = moved.iter().map(|moved| {
-        let MovedAlong { recipient, from, to, copies } = moved;
-        format!("{copies} of {recipient} now to {} and not to {}", to.told(), from.told())
+    moved.iter().map(came_to).collect::<Vec<_>>().join("; ")
+}
+
+/// The same of one organisation.
+#[must_use]
+pub fn came_to(moved: &MovedAlong) -> String {
+    let MovedAlong { recipient, from, to, copies, sending, stay } = moved;
+    let of = |count: u64| if count == 1 { "1 queued copy".to_owned() } else { format!("{count} queued copies") };
+    let parts = [
+        (*copies, "to go there"),
+        (*sending, "just being sent to the former address, to go there if that comes to nothing"),
+        (*stay, "to go to the former address still, made for another way of receiving"),
+    ];
+    let parts = parts.into_iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<String> = parts.map(|(count, what)| format!("{} {what}", of(count))).collect();
+    format!("{recipient} receives at {} and not at {}: {}", to.told(), from.told(), parts.join(", "))
+}
+
+/// To where the attempts of a copy went before it was given another address: first and last attempt, and the address in words.
+#[must_use]
+pub fn went_before(former: &[FormerAddress]) -> Vec<(u32, u32, String)> {
+    let mut first = 1;
+    let each = former.iter().map(|FormerAddress { attempt, endpoint }| {
+        let went = (first, *attempt, endpoint.told());
+        first = attempt + 1;
+        went
     });
-    format!("queued copies went along with a changed address: {}", each.collect::<Vec<_>>().join("; "))
+    each.collect()
+}
+
+/// The same in sentences.
+#[must_use]
+pub fn told_before(former: &[FormerAddress]) -> Vec<String> {
+    let told = |(first, last, address): (u32, u32, String)| match first == last {
+        true => format!("Attempt {first} went to {address}"),
+        false => format!("Attempts {first} to {last} went to {address}"),
+    };
+    went_before(former).into_iter().map(told).collect()
 }

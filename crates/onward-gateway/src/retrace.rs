@@ -16,7 +16,7 @@ use crate::Gateway;
 use crate::again::by_chance;
 use crate::beforehand::{Beforehand, Pds};
 use crate::decision::Decided;
-use crate::identify::{current, is_no_practice};
+use crate::identify::{Entries, current, is_no_practice};
 use crate::leaving::left;
 use crate::lifecycle::{TakenBack, told};
 use crate::prepare::{PrepareError, Routing};
@@ -200,7 +200,11 @@ impl Gateway {
         };
         let sent = matches!(outcome, Retraced::Sent { .. });
         let (expected_version, at) = (copy.version, self.clock.now());
-        let kept = self.store.retrace(Retrace { delivery: copy.id, expected_version, outcome, at, audit }).await?;
+        let kept = match self.store.retrace(Retrace { delivery: copy.id, expected_version, outcome, at, audit }).await {
+            // The next look takes it as it is by then.
+            Err(StoreError::Overtaken) => false,
+            kept => kept?,
+        };
         if kept && sent {
             tracing::info!(delivery = %copy.id, "PDS names another practice, which gets the document");
             self.work.notify_one();
@@ -277,7 +281,7 @@ impl Gateway {
         if along(line, copy.transfer, Some(copy.id)).iter().any(|earlier| earlier.id != copy.id) {
             return Ok(Err(Stays(Why::HasEarlier, Some(ods.to_string()))));
         }
-        let entry = current(self.store.as_ref(), ods, self.clock.now()).await?;
+        let entry = current(&Entries::of(self.store.as_ref()), ods, self.clock.now()).await?;
         if !matches!(entry, Ok(DirectoryEntry::Practice(_))) {
             return Ok(Err(Stays(Why::NotInDirectory, Some(ods.to_string()))));
         }
@@ -354,7 +358,7 @@ impl Gateway {
         let ending = match untold(copy) {
             Some(reason) => {
                 let (why, reason) = (EndReason::Recalled, reason.to_owned());
-                Ending { delivery: copy.id, why, by: None, reason, seen: false, notice: None }
+                Ending { delivery: copy.id, why, by: None, reason, seen: false, notice: None, went: None }
             }
             None => self.ending(copy, EndReason::Recalled, told(EndReason::Recalled, REASON)).await?,
         };

@@ -104,6 +104,7 @@ async fn accepted(store: &SqliteStore) -> DeliveryId {
             recipient: ods("VM001"),
             recipient_name: "Home".to_owned(),
             endpoint: Endpoint::Inbox {},
+            directory: None,
             media_type: "application/fhir+json".to_owned(),
             body: b"{}".to_vec(),
             html: None,

@@ -215,6 +215,10 @@ macro_rules! every_contract {
         $crate::contract::every_contract!($open, readdressing:
             what_is_sent_again_goes_where_its_recipient_receives_now,
             what_is_queued_goes_along_with_a_changed_address,
+            what_was_read_before_an_import_is_not_queued_for_the_former_address,
+            what_is_being_sent_during_an_import_goes_to_the_new_address_when_it_is_tried_again,
+            every_address_that_may_have_a_copy_is_told_of_its_end,
+            an_address_to_which_nothing_was_sent_is_told_nothing,
             what_left_after_a_copy_that_is_sent_again_is_counted,
             what_mesh_finds_by_the_person_is_only_their_own_practices,
         );
@@ -346,6 +350,7 @@ pub(crate) fn delivery(kind: RecipientKind, recipient: &str) -> NewDelivery {
         recipient: ods(recipient),
         recipient_name: "The Recipient".to_owned(),
         endpoint: Endpoint::Inbox {},
+        directory: None,
         media_type: "application/fhir+json".to_owned(),
         body: b"what travels".to_vec(),
         html: Some(b"<p>what travels</p>".to_vec()),

@@ -1,5 +1,6 @@
 //! Rows as records of the core, the same for every engine: one function a row type, over the columns that it names.
 
+pub(crate) mod addresses;
 pub(crate) mod alerts;
 mod clients;
 pub(crate) mod copies;

@@ -6,7 +6,8 @@ use onward_core::state::RecipientKind;
 use onward_core::store::{Ending, NewDelivery, Predecessor};
 use onward_core::{DeliveryId, OdsCode, TransferId};
 
-use crate::stored::micros;
+use crate::columns::{Columns, Corrupt};
+use crate::stored::{json, micros};
 
 /// Whether the transfer `t` came before what it replaces and waits for that in its open hold.
 pub(crate) const WAITS: &str = "t.awaits IS NOT NULL AND t.replaces IS NULL
@@ -75,15 +76,29 @@ fn ends(endings: &[Ending]) -> BTreeSet<DeliveryId> {
     endings.iter().map(|ending| ending.delivery).collect()
 }
 
-/// Who was told in one commit. Whoever got several versions is told once, of the first that comes here.
+/// Who was told in one commit. Whoever got several versions is told once at each address, of the first that comes here.
 #[derive(Default)]
-pub(crate) struct Told(BTreeSet<(RecipientKind, OdsCode)>);
+pub(crate) struct Told(BTreeSet<(RecipientKind, OdsCode, String)>);
 
 impl Told {
-    /// Whether the recipient of this notice has had none yet.
+    /// Whether the recipient of this notice has had none yet there.
     pub(crate) fn is_first(&mut self, notice: &NewDelivery) -> bool {
-        self.0.insert((notice.kind, notice.recipient.clone()))
+        self.0.insert((notice.kind, notice.recipient.clone(), json(&notice.endpoint)))
     }
+}
+
+/// Whether there was an attempt to send the copy `d` to the address that it has.
+pub(crate) const ATTEMPTED: &str =
+    "d.attempts > coalesce((SELECT max(f.attempt) FROM former_addresses f WHERE f.delivery = d.id), 0)";
+
+/// Where the copy `d` went, for [`has_gone_elsewhere`], with [`ATTEMPTED`] as `attempted`.
+pub(crate) const WENT: &str = "d.endpoint, (SELECT count(*) FROM former_addresses f WHERE f.delivery = d.id) AS former";
+
+/// Whether a copy has gone elsewhere since its end was prepared: whoever has it there would not be told. Of a row with [`WENT`].
+pub(crate) fn has_gone_elsewhere(ending: &Ending, columns: &Columns<'_>) -> Result<bool, Corrupt> {
+    let Some(went) = &ending.went else { return Ok(false) };
+    let now = (columns.get::<String>("endpoint")?, columns.flag("attempted")?, columns.count("former")?);
+    Ok(now != (json(&went.endpoint), went.attempted, went.former))
 }
 
 /// A row when `$1` is its document's newest version and, where `$2` says that it is to wait in a hold, neither ended nor in one.

@@ -94,6 +94,10 @@ pub struct NewDelivery {
     pub recipient_name: String,
     /// Where.
     pub endpoint: Endpoint,
+    /// The version of the directory in which `endpoint` was read, or an earlier one ([`super::DirectoryReading`]); none where the address
+    /// is no entry's. Where the directory has moved on since and the recipient receives at another address, the commit is refused
+    /// ([`super::StoreError::Overtaken`]).
+    pub directory: Option<u64>,
     /// Media type of `body`.
     pub media_type: String,
     /// What travels.

@@ -48,8 +48,24 @@ pub struct Ending {
     /// The recipient's people have seen it on a list, which says whom it is about.
     pub seen: bool,
     /// The notice to queue if the copy, or its content, may have reached the recipient, or was `seen`. Of the copies that end in one commit it is that
-    /// of the first for each recipient and kind: whoever got several versions is told once.
+    /// of the first for each recipient, kind and address: whoever got several versions is told once.
     pub notice: Option<NewDelivery>,
+    /// Where the copy went; none where nobody is told of it.
+    pub went: Option<Went>,
+}
+
+/// Where a copy that ends went, as it was read: the end is refused ([`super::StoreError::Overtaken`]) where that has changed since.
+#[derive(Debug, Clone)]
+pub struct Went {
+    /// Its address.
+    pub endpoint: Endpoint,
+    /// Whether there was an attempt to send it there.
+    pub attempted: bool,
+    /// How many addresses it had before ([`super::ResendStore::former_addresses`]).
+    pub former: usize,
+    /// The notices to addresses besides that of [`Ending::notice`], to which it was sent and where it may be. They wait for nothing else that goes to
+    /// the recipient.
+    pub notices: Vec<NewDelivery>,
 }
 
 /// What becomes of a transfer that comes after what replaces it.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Ended, NewHold, Notice, ReplyWanted};
 use crate::cause::Cause;
-use crate::directory::Endpoint;
+use crate::directory::{DirectoryEntry, Endpoint};
 use crate::state::{
     DeliveryState, EndReason, NOT_REGISTERED, REFUSALS_OF_PEOPLE, RecipientKind, TransportKind, UNFOUND,
 };
@@ -281,6 +281,15 @@ impl HoldSeen {
     pub fn mark(&self) -> &str {
         &self.0
     }
+}
+
+/// An entry of the directory as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectoryReading {
+    /// The entry; none where no organisation has the code.
+    pub entry: Option<DirectoryEntry>,
+    /// The directory's version at that moment, or an earlier one; 0 before the first.
+    pub version: u64,
 }
 
 /// The sender's bytes as kept. Its `Debug` is redacted.

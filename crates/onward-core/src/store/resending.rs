@@ -84,6 +84,15 @@ impl fmt::Debug for ClosedCopy {
     }
 }
 
+/// Where a copy was sent before it was given another address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FormerAddress {
+    /// The last attempt that went there; the first is the one after those to the address before.
+    pub attempt: u32,
+    /// The address.
+    pub endpoint: Endpoint,
+}
+
 /// How a copy is sent again, and where to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Again {
@@ -131,22 +140,27 @@ impl Whereto {
     }
 }
 
-/// Queued copies that went along when the address of their recipient changed.
+/// What became of queued copies when the address of their recipient changed. Notices are not among them: they are for whoever has what they
+/// are about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MovedAlong {
     /// Whose.
     pub recipient: OdsCode,
     /// Where they were to go.
     pub from: Endpoint,
-    /// Where they go.
+    /// Where their recipient receives now.
     pub to: Endpoint,
-    /// How many.
+    /// How many go there.
     pub copies: u64,
+    /// How many are being sent to the former address just then, and go to the new one if that comes to nothing.
+    pub sending: u64,
+    /// How many stay with the former address: they were made for another way of receiving.
+    pub stay: u64,
 }
 
 type ImportRule = dyn Fn(&[MovedAlong]) -> Vec<AuditRow> + Send + Sync;
 
-/// The audit rows of an import of the directory: made in its commit, because only that knows which queued copies went along.
+/// The audit rows of an import of the directory: made in its commit, because only that knows what became of queued copies.
 pub struct ImportAudit(Box<ImportRule>);
 
 impl ImportAudit {
@@ -155,7 +169,7 @@ impl ImportAudit {
         Self(Box::new(rule))
     }
 
-    /// The rows, with what went along.
+    /// The rows, with what became of queued copies where an address changed.
     #[must_use]
     pub fn rows(&self, moved: &[MovedAlong]) -> Vec<AuditRow> {
         (self.0)(moved)
@@ -252,6 +266,9 @@ pub trait ResendStore: Send + Sync + 'static {
     /// when it is not, or its version is no longer the expected one. Its state stays what it was, and its version grows; it may still be sent
     /// again as a replay. The alerts about it are over.
     async fn close_copy(&self, close: CloseCopy) -> Result<bool, StoreError>;
+    /// Where a copy was sent before it was given another address, the oldest first. What programs gave another address that did not keep this is not
+    /// among them.
+    async fn former_addresses(&self, delivery: DeliveryId) -> Result<Vec<FormerAddress>, StoreError>;
     /// When and by whom a copy was closed, the oldest first.
     async fn closed_copies(&self, delivery: DeliveryId) -> Result<Vec<ClosedCopy>, StoreError>;
     /// How many younger copies of its lane (same person, or transfer; recipient; kind), notices left aside, have left since for their recipient:

@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 
 use onward_core::directory::{CareHome, DirectoryEntry};
 use onward_core::state::HoldReason;
-use onward_core::store::Store;
 use onward_core::{OdsCode, Timestamp};
 use onward_fhir::{Bundle, Element, systems, views};
 use onward_transform::render::dates;
 
-use super::{Stop, discharge_destination, document_practice, expired, hold};
+use super::{Entries, Stop, discharge_destination, document_practice, expired, hold};
 
 /// A place of the message that names an organisation or a location.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +45,7 @@ impl Place {
 pub(super) async fn resolve(
     document: &Bundle<'_, '_>,
     message_destinations: &[OdsCode],
-    store: &dyn Store,
+    entries: &Entries<'_>,
     now: Timestamp,
     evidence: &mut Vec<String>,
 ) -> Result<CareHome, Stop> {
@@ -59,7 +58,7 @@ pub(super) async fn resolve(
     let mut unknown: BTreeSet<OdsCode> = BTreeSet::new();
     let mut said = BTreeSet::new();
     for (ods, place) in &candidates {
-        match store.directory_entry(ods).await? {
+        match entries.entry(ods).await? {
             Some(DirectoryEntry::CareHome(home)) => {
                 if said.insert((home.ods.clone(), place.name())) {
                     evidence.push(format!("{} names care home {}", place.name(), home.ods));

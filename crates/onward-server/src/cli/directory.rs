@@ -5,14 +5,15 @@ mod mailboxes;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, Subcommand};
 use onward_core::OdsCode;
 use onward_core::audit::AuditWord;
 use onward_core::directory::DirectoryEntry;
 use onward_core::store::alerts::{AlertKind, about_organisation};
-use onward_core::store::{ImportAudit, Store};
-use onward_gateway::readdressing::moved_along;
+use onward_core::store::{ImportAudit, MovedAlong, Store};
+use onward_gateway::readdressing::{came_to, moved_along};
 use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure, Outcome};
@@ -30,8 +31,9 @@ pub enum Directory {
   onward directory import care-homes.csv practices.toml
 
 One problem in one file imports nothing; all problems are listed. Entries that the files do not name stay. Where an address changes and the
-way does not, what is queued for it goes to the new one, but for what is being sent just then; what has failed does when it is sent again
-(`onward dead replay`). MESH finds the mailbox of an
+way does not, what is queued for it goes to the new one, what is being sent just then if that attempt comes to nothing, and what has failed
+when it is sent again (`onward dead replay`). Where the way changes, what is queued stays with the former address, for it was made for that; both
+are counted. MESH finds the mailbox of an
 entry that receives by MESH and names none, by its ODS code and the workflows of what it gets; where it lists none that takes them all, or
 several, that is a problem.")]
     Import(Files),
@@ -235,7 +237,7 @@ async fn import(files: &Files, terminal: &mut Terminal) -> Outcome {
         count("changed"),
         count("unchanged")
     );
-    let version = commit(store.as_ref(), &desk, reading.entries.clone(), &source, &detail).await?;
+    let (version, moved) = commit(store.as_ref(), &desk, reading.entries.clone(), &source, &detail).await?;
     for ods in &open_again {
         store.clear_alert(AlertKind::OrganisationClosed, about_organisation(ods), open::now()).await?;
     }
@@ -248,7 +250,7 @@ async fn import(files: &Files, terminal: &mut Terminal) -> Outcome {
         let rows: Vec<_> = rows.collect();
         terminal.json(&json!({
             "imported": true, "version": version, "entries": rows, "kept": kept, "mailboxes": found,
-            "problems": problems_json(&reading),
+            "queued": moved.iter().map(moved_json).collect::<Vec<_>>(), "problems": problems_json(&reading),
         }));
         return Ok(Exit::Done);
     }
@@ -267,23 +269,47 @@ async fn import(files: &Files, terminal: &mut Terminal) -> Outcome {
             "{ods}: beds, weekends, capabilities and contact stay as the home has confirmed them later than the file's beds_updated"
         ));
     }
+    for moved in &moved {
+        terminal.say(came_to(moved));
+        if moved.stay > 0 {
+            terminal.note(format_args!(
+                "{}: what stays with the former address cannot go to the new one as it is; where nobody receives it there, take it back \
+                 (`onward recall`) and ask the hospital to send the discharge again, or ask for a redirect",
+                moved.recipient
+            ));
+        }
+    }
     terminal.say(format_args!("directory version {version}"));
     Ok(Exit::Done)
 }
 
+fn moved_json(moved: &MovedAlong) -> Value {
+    let MovedAlong { recipient, from, to, copies, sending, stay } = moved;
+    json!({
+        "ods": recipient, "from": from.told(), "to": to.told(), "went_along": copies, "being_sent": sending,
+        "stay_made_for_another_way": stay,
+    })
+}
+
+/// The version, and what became of copies that waited for an address that changed.
 async fn commit(
     store: &dyn Store,
     desk: &Desk,
     entries: Vec<DirectoryEntry>,
     source: &str,
     detail: &str,
-) -> Result<u64, Failure> {
+) -> Result<(u64, Vec<MovedAlong>), Failure> {
     let (desk, row) = (desk.clone(), desk.row(AuditWord::Configure, detail));
+    let told: Arc<Mutex<Vec<MovedAlong>>> = Arc::default();
+    let kept = Arc::clone(&told);
     let audit = ImportAudit::new(move |moved| {
+        *kept.lock().unwrap_or_else(PoisonError::into_inner) = moved.to_vec();
         let along = (!moved.is_empty()).then(|| desk.row(AuditWord::Configure, moved_along(moved)));
         [row.clone()].into_iter().chain(along).collect()
     });
-    Ok(store.import_directory(entries, source, open::now(), audit).await?)
+    let version = store.import_directory(entries, source, open::now(), audit).await?;
+    let moved = told.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    Ok((version, moved))
 }
 
 /// What each entry of an import means for what is stored.
@@ -332,3 +358,6 @@ async fn show(show: &Show, terminal: &mut Terminal) -> Outcome {
     }
     Ok(Exit::Done)
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,11 +8,12 @@ use anyhow::Context as _;
 use clap::Args;
 use onward_core::audit::{AuditQuery, AuditWord, FoundAudit};
 use onward_core::state::EndReason;
-use onward_core::store::{DeliveryRecord, NewHold, Store, TransferRecord};
+use onward_core::store::{DeliveryRecord, FormerAddress, NewHold, Store, TransferRecord};
 use onward_core::{DeliveryId, TransferId};
 use onward_gateway::explore::everything;
 use onward_gateway::lifecycle::{TakenBack, may_have_it};
 use onward_gateway::made::Made;
+use onward_gateway::readdressing::{told_before, went_before};
 use onward_gateway::recall::{RecalledCopy, along};
 use onward_gateway::sightings::lists_that_named;
 use serde_json::{Value, json};
@@ -81,7 +82,11 @@ pub(super) async fn run(command: &Recall, terminal: &mut Terminal) -> Outcome {
     let notices = notices(&line, &concerned);
     let lists = lists(store.as_ref(), &concerned).await?;
     let entries = entries(store.as_ref(), concerned.iter().chain(notices.iter().copied()), &lists).await?;
-    let found = Found { notices, lists, entries };
+    let mut former = BTreeMap::new();
+    for copy in &concerned {
+        former.insert(copy.id, store.former_addresses(copy.id).await?);
+    }
+    let found = Found { notices, lists, entries, former };
     let desk = Desk::new(&config)?;
     let detail = format!("who had {} deliveries of a transfer that is recalled", concerned.len());
     store.audit(vec![desk.row_about(AuditWord::Query, detail, transfer.patient.clone())]).await?;
@@ -123,6 +128,8 @@ struct Found<'l> {
     lists: BTreeMap<DeliveryId, Vec<FoundAudit>>,
     /// Every entry about the copies and their notices, and those lists; the oldest first.
     entries: Vec<FoundAudit>,
+    /// Where the copies were sent before they were given other addresses.
+    former: BTreeMap<DeliveryId, Vec<FormerAddress>>,
 }
 
 /// The notices of these copies, of any end: they were told so.
@@ -169,6 +176,11 @@ impl Found<'_> {
         self.lists.get(&copy.id).into_iter().flatten().rev().map(looked).collect()
     }
 
+    /// Where a copy was sent before it was given another address.
+    fn former(&self, copy: &DeliveryRecord) -> &[FormerAddress] {
+        self.former.get(&copy.id).map_or(&[], Vec::as_slice)
+    }
+
     /// Whether its recipient may have it, or know whom it is about. What ended does not tell any more how it stood before; the log does.
     fn may_have_it(&self, copy: &DeliveryRecord, recalled: &[RecalledCopy]) -> bool {
         if let Some(now) = recalled.iter().find(|now| now.copy.id == copy.id) {
@@ -198,12 +210,15 @@ fn summary(
     recalled: &[RecalledCopy],
     found: &Found<'_>,
 ) -> Value {
+    let before = |(first, last, address): (u32, u32, String)| json!({ "first_attempt": first, "last_attempt": last, "address": address });
     let delivery = |copy: &DeliveryRecord| {
         let now = recalled.iter().find(|recalled| recalled.copy.id == copy.id);
         json!({
             "delivery": copy.id, "version": version_of(line, copy),
             "recipient": copy.kind.as_str(), "ods": copy.recipient, "name": copy.recipient_name,
-            "transport": copy.endpoint.kind().as_str(), "attempts": copy.attempts, "queued": copy.created,
+            "transport": copy.endpoint.kind().as_str(), "address": copy.endpoint.told(),
+            "sent_before_to": went_before(found.former(copy)).into_iter().map(before).collect::<Vec<_>>(),
+            "attempts": copy.attempts, "queued": copy.created,
             "state": now.map_or(copy.state, |now| now.copy.state).as_str(),
             "may_have_it": found.may_have_it(copy, recalled),
             "recalled": is_recalled(copy),
@@ -213,7 +228,7 @@ fn summary(
     let notice = |notice: &&DeliveryRecord| {
         json!({
             "delivery": notice.id, "of": notice.notice.map(|told| told.of), "ods": notice.recipient,
-            "state": notice.state.as_str(), "opened": notice.opened, "readings": found.readings(notice),
+            "address": notice.endpoint.told(), "state": notice.state.as_str(), "opened": notice.opened, "readings": found.readings(notice),
         })
     };
     json!({
@@ -317,6 +332,11 @@ fn page(
     };
     let rows: Vec<_> = copies.iter().map(row).collect();
     terminal.table(["delivery", "recipient", "ODS", "state", "may have it", "opened by", "on a list seen by"], &rows);
+    for copy in copies {
+        for told in told_before(found.former(copy)) {
+            terminal.paragraph(0, &format!("{}: {told}, and is told of a recall too", copy.id));
+        }
+    }
     match (command.yes, recalled.is_empty()) {
         (false, true) => terminal.say("nothing is left to recall"),
         (false, false) => terminal.say("a preview: nothing was changed; --yes recalls it"),

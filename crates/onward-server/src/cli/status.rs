@@ -2,9 +2,12 @@
 
 use clap::Args;
 use onward_core::state::{DeliveryState, RecipientKind};
-use onward_core::store::{ClosedCopy, DeliveryFigure, DeliveryRecord, NewHold, Schema, Store, TransferRecord};
+use onward_core::store::{
+    ClosedCopy, DeliveryFigure, DeliveryRecord, FormerAddress, NewHold, Schema, Store, TransferRecord,
+};
 use onward_core::{DeliveryId, OdsCode, Timestamp, TransferId};
 use onward_gateway::lifecycle::not_taken;
+use onward_gateway::readdressing::went_before;
 use onward_gateway::rounds::Daily;
 use onward_gateway::{mailboxes, organisations};
 use serde::Serialize;
@@ -57,6 +60,29 @@ struct Shown {
     deliveries: Vec<Delivery>,
     not_taken: Vec<NotTaken>,
     closed: Vec<Closed>,
+    went_elsewhere: Vec<WentElsewhere>,
+}
+
+/// To where attempts of a copy went before it was given the address that it has.
+#[derive(Serialize)]
+struct WentElsewhere {
+    delivery: String,
+    first_attempt: u32,
+    last_attempt: u32,
+    address: String,
+}
+
+impl WentElsewhere {
+    fn of(copy: &DeliveryRecord, former: &[FormerAddress]) -> Vec<Self> {
+        let each = went_before(former).into_iter();
+        let each = each.map(|(first_attempt, last_attempt, address)| Self {
+            delivery: copy.id.to_string(),
+            first_attempt,
+            last_attempt,
+            address,
+        });
+        each.collect()
+    }
 }
 
 /// That a person took care of a copy in another way.
@@ -102,6 +128,7 @@ pub(super) struct Delivery {
     ods: String,
     name: String,
     transport: &'static str,
+    address: String,
     state: &'static str,
     /// How it ended before its time.
     ended: Option<&'static str>,
@@ -146,10 +173,14 @@ pub(super) async fn run(command: &Status, terminal: &mut Terminal) -> Outcome {
     for copy in &transfer.deliveries {
         closed.extend(store.closed_copies(copy.id).await?.into_iter().map(|closed| Closed::of(closed, copy)));
     }
+    let mut went_elsewhere = Vec::new();
+    for copy in transfer.deliveries.iter().filter(|copy| copy.attempts > 0) {
+        went_elsewhere.extend(WentElsewhere::of(copy, &store.former_addresses(copy.id).await?));
+    }
     if command.json {
-        terminal.json(&shown(&transfer, not_taken, closed));
+        terminal.json(&shown(&transfer, not_taken, closed, went_elsewhere));
     } else {
-        page(&transfer, &not_taken, &closed, terminal);
+        page(&transfer, &not_taken, &closed, &went_elsewhere, terminal);
     }
     Ok(Exit::Done)
 }
@@ -289,7 +320,12 @@ fn say(told: &Told, terminal: &mut Terminal) {
     }
 }
 
-fn shown(transfer: &TransferRecord, not_taken: Vec<NotTaken>, closed: Vec<Closed>) -> Shown {
+fn shown(
+    transfer: &TransferRecord,
+    not_taken: Vec<NotTaken>,
+    closed: Vec<Closed>,
+    went_elsewhere: Vec<WentElsewhere>,
+) -> Shown {
     Shown {
         transfer: transfer.id.to_string(),
         sender: transfer.sender.to_string(),
@@ -307,6 +343,7 @@ fn shown(transfer: &TransferRecord, not_taken: Vec<NotTaken>, closed: Vec<Closed
         deliveries: transfer.deliveries.iter().map(delivery).collect(),
         not_taken,
         closed,
+        went_elsewhere,
     }
 }
 
@@ -319,6 +356,7 @@ pub(super) fn delivery(record: &DeliveryRecord) -> Delivery {
         ods: record.recipient.to_string(),
         name: record.recipient_name.clone(),
         transport: record.endpoint.kind().as_str(),
+        address: record.endpoint.told(),
         state: record.state.as_str(),
         ended: record.ended.map(|ended| ended.why.as_str()),
         closed: record.closed,
@@ -333,7 +371,13 @@ pub(super) fn delivery(record: &DeliveryRecord) -> Delivery {
     }
 }
 
-fn page(transfer: &TransferRecord, not_taken: &[NotTaken], closed: &[Closed], terminal: &mut Terminal) {
+fn page(
+    transfer: &TransferRecord,
+    not_taken: &[NotTaken],
+    closed: &[Closed],
+    went_elsewhere: &[WentElsewhere],
+    terminal: &mut Terminal,
+) {
     let id = terminal.paint(Style::Bold, transfer.id);
     terminal.say(format_args!("transfer {id}"));
     let about = format!("event {} from {}, received {}", transfer.event, transfer.sender, minute(transfer.received));
@@ -377,6 +421,10 @@ fn page(transfer: &TransferRecord, not_taken: &[NotTaken], closed: &[Closed], te
             0,
             &format!("{delivery}: the later version ({by}) is {state}, so this one may still be in use there"),
         );
+    }
+    for WentElsewhere { delivery, first_attempt: first, last_attempt: last, address } in went_elsewhere {
+        let attempts = if first == last { format!("attempt {first}") } else { format!("attempts {first} to {last}") };
+        terminal.paragraph(0, &format!("{delivery}: {attempts} went to {address}, and any later one elsewhere"));
     }
     for Closed { delivery, by, at, reason, holds } in closed {
         let (before, why) = (if *holds { "" } else { " before" }, reason.as_deref().unwrap_or("erased"));

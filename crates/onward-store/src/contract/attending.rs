@@ -249,6 +249,7 @@ pub(crate) async fn what_was_told_of_the_person_outlasts_the_version(store: Shar
             reason,
             seen: false,
             notice: None,
+            went: None,
         }];
         let told = [
             step(pair[0], StepKind::Acknowledged, "nurse", 9),

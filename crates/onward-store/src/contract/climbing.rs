@@ -173,7 +173,7 @@ pub(crate) async fn a_notice_to_stop_that_nobody_opens_climbs_its_ladder(store: 
         let notice = NewDelivery { notice: Some(Notice { of: copy.id, why }), ..delivery(kind, recipient) };
         notices.push(notice.id);
         let reason = "wrong patient".to_owned();
-        Ending { delivery: copy.id, why: Withdrawn, by: None, reason, seen: false, notice: Some(notice) }
+        Ending { delivery: copy.id, why: Withdrawn, by: None, reason, seen: false, notice: Some(notice), went: None }
     });
     let back = TakeBack {
         transfer: new.transfer.id,
@@ -247,7 +247,7 @@ pub(crate) async fn a_notice_to_stop_that_has_not_left_is_a_concern_until_it_fai
         whole: Some(why),
         joins: None,
         reason: reason.clone(),
-        endings: vec![Ending { delivery: first, why, by: None, reason, seen: false, notice: Some(notice) }],
+        endings: vec![Ending { delivery: first, why, by: None, reason, seen: false, notice: Some(notice), went: None }],
         hold: None,
         at: at(60),
         audit: vec![row(AuditWord::Withdraw)],

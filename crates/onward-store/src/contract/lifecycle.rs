@@ -30,7 +30,7 @@ pub(crate) fn sent_out(n: u32) -> Acceptance {
 }
 
 pub(super) fn ending(of: DeliveryId, why: EndReason) -> Ending {
-    Ending { delivery: of, why, by: None, reason: "stop using it".to_owned(), seen: false, notice: None }
+    Ending { delivery: of, why, by: None, reason: "stop using it".to_owned(), seen: false, notice: None, went: None }
 }
 
 pub(super) fn notice(of: DeliveryId, why: EndReason) -> NewDelivery {

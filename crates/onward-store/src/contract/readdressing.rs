@@ -8,15 +8,15 @@ use onward_core::audit::AuditWord;
 use onward_core::directory::{DirectoryEntry, Endpoint, Pharmacy, Practice};
 use onward_core::state::{DeliveryState, EndReason, RecipientKind};
 use onward_core::store::{
-    Again, AttemptOutcome, Bulk, BulkStep, ImportAudit, MovedAlong, NewBulk, NewDelivery, Notice, Resend, StoreError,
-    Whereto,
+    Accepted, Again, AttemptOutcome, Bulk, BulkStep, Claim, Ending, FormerAddress, ImportAudit, Lease, MovedAlong,
+    NewBulk, NewDelivery, NewHold, Notice, Release, Resend, StoreError, TakeBack, Went, Whereto,
 };
 use onward_core::{BulkId, OdsCode};
 
 use super::delivering::{claim, end};
-use super::{Shared, accept_new, acceptance, at, delivery, log, ods, patient, row};
+use super::{Shared, accept_new, acceptance, at, delivery, hold, log, ods, patient, row, seen};
 
-fn https(host: &str) -> Endpoint {
+pub(crate) fn https(host: &str) -> Endpoint {
     Endpoint::Https { url: format!("https://{host}.example/in") }
 }
 
@@ -24,7 +24,7 @@ fn mesh(mailbox: &str) -> Endpoint {
     Endpoint::Mesh { mailbox: mailbox.parse().expect("a mailbox"), workflow: None }
 }
 
-fn pharmacy(endpoint: Endpoint) -> DirectoryEntry {
+pub(crate) fn pharmacy(endpoint: Endpoint) -> DirectoryEntry {
     DirectoryEntry::Pharmacy(Pharmacy {
         ods: ods("FA123"),
         name: "Pharmacy".to_owned(),
@@ -48,7 +48,7 @@ fn practice(endpoint: Endpoint) -> DirectoryEntry {
     })
 }
 
-fn copy(kind: RecipientKind, recipient: &str, endpoint: Endpoint) -> NewDelivery {
+pub(crate) fn copy(kind: RecipientKind, recipient: &str, endpoint: Endpoint) -> NewDelivery {
     NewDelivery { endpoint, ..delivery(kind, recipient) }
 }
 
@@ -69,7 +69,7 @@ async fn import(store: &Shared, entry: DirectoryEntry, second: i64) -> Vec<Moved
     told
 }
 
-async fn goes_to(store: &Shared, copy: DeliveryId) -> Endpoint {
+pub(crate) async fn goes_to(store: &Shared, copy: DeliveryId) -> Endpoint {
     store.delivery(copy).await.expect("readable").expect("there").endpoint
 }
 
@@ -180,11 +180,9 @@ pub(crate) async fn what_left_after_a_copy_that_is_sent_again_is_counted(store: 
 }
 
 pub(crate) async fn what_is_queued_goes_along_with_a_changed_address(store: Shared) {
-    let moved = |recipient: &str, from: Endpoint, to: Endpoint, copies| MovedAlong {
-        recipient: recipient.parse::<OdsCode>().expect("a code"),
-        from,
-        to,
-        copies,
+    let moved = |from: Endpoint, to: Endpoint, (copies, sending, stay)| {
+        let recipient = "FA123".parse::<OdsCode>().expect("a code");
+        MovedAlong { recipient, from, to, copies, sending, stay }
     };
     assert_eq!(import(&store, pharmacy(https("old")), 0).await, []);
     // Of five persons, so that each has a lane.
@@ -216,12 +214,216 @@ pub(crate) async fn what_is_queued_goes_along_with_a_changed_address(store: Shar
         assert!(end(&store, lease, AttemptOutcome::Retry { at: at(500), reason: "503".to_owned() }, 1).await);
     }
     let went = import(&store, pharmacy(https("new")), 2).await;
-    assert_eq!(went, [moved("FA123", https("old"), https("new"), 1)]);
+    assert_eq!(went, [moved(https("old"), https("new"), (1, 1, 0))]);
     let expected = [https("old"), https("new"), https("elsewhere"), https("old"), https("old")];
     assert_eq!(addresses().await, expected, "what is being sent stays, and so do others' copies and our responses");
     assert_eq!(import(&store, pharmacy(https("new")), 3).await, [], "nothing changed");
-    assert_eq!(import(&store, pharmacy(mesh("FA123OT1")), 4).await, [], "they were not made for that");
+    let stay = import(&store, pharmacy(mesh("FA123OT1")), 4).await;
+    assert_eq!(stay, [moved(https("new"), mesh("FA123OT1"), (0, 0, 1))], "it was not made for that");
     assert_eq!(addresses().await, expected);
+}
+
+async fn read_at(store: &Shared) -> u64 {
+    store.read_directory(&ods("FA123")).await.expect("readable").version
+}
+
+pub(crate) async fn what_was_read_before_an_import_is_not_queued_for_the_former_address(store: Shared) {
+    assert_eq!(read_at(&store).await, 0);
+    import(&store, pharmacy(https("old")), 0).await;
+    let before = read_at(&store).await;
+    let queued = |address: &str, directory| NewDelivery {
+        directory: Some(directory),
+        ..copy(RecipientKind::PharmacyReferral, "FA123", https(address))
+    };
+    let mut message = acceptance(1);
+    message.deliveries = vec![queued("old", before)];
+    let mut held = acceptance(2);
+    held.deliveries.clear();
+    let waits = hold().id;
+    held.hold = Some(NewHold { id: waits, ..hold() });
+    assert_eq!(store.accept(held).await, Ok(Accepted::New));
+    let release = async |address: &str, directory| Release {
+        hold: waits,
+        seen: seen(&store, waits).await,
+        patient: None,
+        care_home: None,
+        deliveries: vec![queued(address, directory)],
+        endings: Vec::new(),
+        taken_back: Vec::new(),
+        replaces: None,
+        at: at(3),
+        audit: vec![row(AuditWord::Release)],
+    };
+    // An import that is about others changes nothing for it, and what is about another address is no reason either.
+    import(&store, practice(mesh("A82608OT1")), 1).await;
+    let mut other = acceptance(3);
+    other.deliveries = vec![queued("old", before)];
+    accept_new(&store, other).await;
+    import(&store, pharmacy(https("new")), 2).await;
+    let entries = log(&store).await.len();
+    assert_eq!(store.accept(message.clone()).await, Err(StoreError::Overtaken));
+    assert_eq!(store.release_hold(release("old", before).await).await, Err(StoreError::Overtaken));
+    assert_eq!(log(&store).await.len(), entries, "what is refused leaves nothing");
+    assert!(store.open_hold(waits).await.expect("readable").is_some());
+    let now = read_at(&store).await;
+    assert!(before < now);
+    message.deliveries = vec![queued("new", now)];
+    let id = accept_new(&store, message).await;
+    assert_eq!(store.release_hold(release("new", now).await).await, Ok(true));
+    assert_eq!(goes_to(&store, id).await, https("new"));
+}
+
+pub(crate) async fn what_is_being_sent_during_an_import_goes_to_the_new_address_when_it_is_tried_again(store: Shared) {
+    import(&store, pharmacy(https("old")), 0).await;
+    let mut ids = Vec::new();
+    for (n, address) in [(1, "old"), (2, "old"), (3, "old"), (4, "old"), (5, "elsewhere")] {
+        let mut message = acceptance(n);
+        message.deliveries = vec![copy(RecipientKind::PharmacyReferral, "FA123", https(address))];
+        ids.push(accept_new(&store, message).await);
+    }
+    let leases = claim(&store, 0).await;
+    assert_eq!(import(&store, pharmacy(https("new")), 1).await[0].sending, 4);
+    let lease = |n: usize| leases.iter().find(|lease| lease.delivery.id == ids[n]).expect("leased");
+    let again = || AttemptOutcome::Retry { at: at(5), reason: "503".to_owned() };
+    assert!(end(&store, lease(0), again(), 2).await);
+    assert!(end(&store, lease(1), AttemptOutcome::Sent { state: DeliveryState::Sent, reference: None }, 2).await);
+    assert!(end(&store, lease(4), again(), 2).await);
+    assert_eq!(goes_to(&store, ids[0]).await, https("new"));
+    assert_eq!(goes_to(&store, ids[1]).await, https("old"), "there it is");
+    assert_eq!(goes_to(&store, ids[4]).await, https("elsewhere"), "its recipient never received there");
+    // Two leases run out: nobody says what became of the attempts. The copies are claimed as what goes to the new address.
+    let for_old = Claim { only: Some(https("old")), ..Claim::due(at(40), at(70), 100) };
+    assert_eq!(store.claim(for_old).await.expect("claimable").len(), 0);
+    let mut claimed = Vec::new();
+    for lease in claim(&store, 41).await {
+        claimed.push((lease.delivery.id, lease.delivery.endpoint.clone(), lease.attempt));
+    }
+    claimed.sort_by_key(|(id, ..)| ids.iter().position(|known| known == id));
+    let expected = [(0, "new"), (2, "new"), (3, "new"), (4, "elsewhere")];
+    assert_eq!(claimed, expected.map(|(n, address)| (ids[n], https(address), 2)));
+    // By another way they do not go on.
+    assert_eq!(import(&store, pharmacy(mesh("FA123OT1")), 42).await[0].stay, 3);
+    let lease = claim(&store, 80).await.remove(0);
+    assert!(end(&store, &lease, again(), 81).await);
+    assert_ne!(goes_to(&store, lease.delivery.id).await, mesh("FA123OT1"));
+    for (n, expected) in [(0, &[(1, "old")][..]), (1, &[]), (2, &[(1, "old")]), (4, &[])] {
+        assert_eq!(went_before(&store, ids[n]).await, former(expected), "{n}");
+    }
+}
+
+fn former(expected: &[(u32, &str)]) -> Vec<FormerAddress> {
+    expected.iter().map(|(attempt, address)| FormerAddress { attempt: *attempt, endpoint: https(address) }).collect()
+}
+
+async fn went_before(store: &Shared, copy: DeliveryId) -> Vec<FormerAddress> {
+    store.former_addresses(copy).await.expect("readable")
+}
+
+pub(crate) async fn every_address_that_may_have_a_copy_is_told_of_its_end(store: Shared) {
+    import(&store, pharmacy(https("first")), 0).await;
+    let mut message = acceptance(1);
+    message.deliveries = vec![copy(RecipientKind::PharmacyReferral, "FA123", https("first"))];
+    let transfer = message.transfer.id;
+    let id = accept_new(&store, message).await;
+    // Moved along before anything was sent: there nobody has it.
+    import(&store, pharmacy(https("second")), 1).await;
+    assert_eq!(went_before(&store, id).await, []);
+    let lease = claim(&store, 2).await.remove(0);
+    assert!(end(&store, &lease, AttemptOutcome::Retry { at: at(3), reason: "503".to_owned() }, 2).await);
+    // Moved along, and once more before it is sent: what was sent went to the second.
+    import(&store, pharmacy(https("third")), 3).await;
+    import(&store, pharmacy(https("fourth")), 4).await;
+    assert_eq!(went_before(&store, id).await, former(&[(1, "second")]));
+    let lease = claim(&store, 5).await.remove(0);
+    assert!(end(&store, &lease, AttemptOutcome::Sent { state: DeliveryState::Sent, reference: None }, 6).await);
+    import(&store, pharmacy(https("fifth")), 7).await;
+    let to = Whereto::Directory { from: https("fourth"), to: https("fifth") };
+    let again = Again { how: Resend::Replay, to };
+    assert_eq!(
+        store.requeue(id, again, "Ada Wells", "not there", at(8), vec![row(AuditWord::Release)]).await,
+        Ok(true)
+    );
+    assert_eq!(went_before(&store, id).await, former(&[(1, "second"), (2, "fourth")]));
+
+    let notice = |address: &str| NewDelivery {
+        notice: Some(Notice { of: id, why: EndReason::Recalled }),
+        ..copy(RecipientKind::PharmacyReferral, "FA123", https(address))
+    };
+    let recall = |attempted, former, notices| TakeBack {
+        transfer,
+        whole: None,
+        joins: None,
+        reason: "wrong patient".to_owned(),
+        endings: vec![Ending {
+            delivery: id,
+            why: EndReason::Recalled,
+            by: None,
+            reason: "stop using it".to_owned(),
+            seen: false,
+            notice: Some(notice("fifth")),
+            went: Some(Went { endpoint: https("fifth"), attempted, former, notices }),
+        }],
+        hold: None,
+        at: at(20),
+        audit: vec![row(AuditWord::Withdraw)],
+    };
+    let overtaken = recall(false, 1, vec![notice("second")]);
+    assert_eq!(store.take_back(overtaken).await, Err(StoreError::Overtaken), "the fourth has it since");
+    let lease = claim(&store, 9).await.remove(0);
+    assert_eq!(lease.delivery.endpoint, https("fifth"));
+    let both = || vec![notice("second"), notice("fourth")];
+    assert_eq!(
+        store.take_back(recall(false, 2, both())).await,
+        Err(StoreError::Overtaken),
+        "the fifth may have it since"
+    );
+    assert_eq!(store.take_back(recall(true, 2, both())).await, Ok(true));
+    // The fifth is told after the attempt that runs, and keeps nobody else from being told.
+    let told = |leases: Vec<Lease>| {
+        let mut told: Vec<_> = leases.into_iter().map(|lease| lease.delivery.endpoint.told()).collect();
+        told.sort();
+        told
+    };
+    assert_eq!(told(claim(&store, 21).await), [https("fourth").told(), https("second").told()]);
+    assert!(end(&store, &lease, AttemptOutcome::Failed { reason: "404".to_owned() }, 22).await);
+    assert_eq!(told(claim(&store, 23).await), [https("fifth").told()]);
+}
+
+pub(crate) async fn an_address_to_which_nothing_was_sent_is_told_nothing(store: Shared) {
+    import(&store, pharmacy(https("old")), 0).await;
+    let mut message = acceptance(1);
+    message.deliveries = vec![copy(RecipientKind::PharmacyReferral, "FA123", https("old"))];
+    let transfer = message.transfer.id;
+    let id = accept_new(&store, message).await;
+    let lease = claim(&store, 0).await.remove(0);
+    import(&store, pharmacy(https("new")), 1).await;
+    assert!(end(&store, &lease, AttemptOutcome::Retry { at: at(500), reason: "503".to_owned() }, 2).await);
+    let notice = |address: &str| NewDelivery {
+        notice: Some(Notice { of: id, why: EndReason::Withdrawn }),
+        ..copy(RecipientKind::PharmacyReferral, "FA123", https(address))
+    };
+    let went = Went { endpoint: https("new"), attempted: false, former: 1, notices: vec![notice("old")] };
+    let back = TakeBack {
+        transfer,
+        whole: Some(EndReason::Withdrawn),
+        joins: None,
+        reason: "wrong patient".to_owned(),
+        endings: vec![Ending {
+            delivery: id,
+            why: EndReason::Withdrawn,
+            by: None,
+            reason: "stop using it".to_owned(),
+            seen: false,
+            notice: Some(notice("new")),
+            went: Some(went),
+        }],
+        hold: None,
+        at: at(20),
+        audit: vec![row(AuditWord::Withdraw)],
+    };
+    assert_eq!(store.take_back(back).await, Ok(true));
+    let told = claim(&store, 30).await;
+    assert_eq!(told.iter().map(|lease| lease.delivery.endpoint.clone()).collect::<Vec<_>>(), [https("old")]);
 }
 
 pub(crate) async fn what_mesh_finds_by_the_person_is_only_their_own_practices(store: Shared) {

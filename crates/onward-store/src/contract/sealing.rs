@@ -79,7 +79,8 @@ pub(crate) async fn write_everything(store: &Shared, n: u32) -> Written {
         (recalled, copies[1], None, EndReason::Recalled),
         (withdrawn, copies[3], Some(EndReason::Withdrawn), EndReason::Withdrawn),
     ] {
-        let endings = vec![Ending { delivery: copy, why, by: None, reason: words(), seen: false, notice: None }];
+        let endings =
+            vec![Ending { delivery: copy, why, by: None, reason: words(), seen: false, notice: None, went: None }];
         let audit = vec![row(AuditWord::Withdraw)];
         let back = TakeBack { transfer, whole, joins: None, reason: words(), endings, hold: None, at: at(5), audit };
         assert_eq!(store.take_back(back).await, Ok(true));

@@ -19,7 +19,7 @@ use super::failure::Failure;
 use super::keyed::Keyed;
 use super::session;
 use super::work::Work;
-use super::{DIALECT, LeaseClock};
+use super::{DIALECT, LeaseClock, directory};
 use crate::columns::{Columns, Corrupt};
 use crate::query;
 use crate::rows::{self, DELIVERY};
@@ -28,7 +28,7 @@ use crate::stored::{beginnings, json, micros, signed, stays, stored_count};
 
 /// What may be sent: due at `$1` and leased by nobody then, the longest due first. Rows that another node is about to lease are
 /// passed over. For the endpoint `$3` only, for none of `$4`, and for none that begins as `$5` says.
-pub(super) const DUE: &str = "SELECT d.id FROM deliveries d
+pub(super) const DUE: &str = "SELECT d.id, d.lease_until IS NOT NULL AS lapsed FROM deliveries d
      WHERE d.state = 'queued' AND d.next_attempt <= $1 AND (d.lease_until IS NULL OR d.lease_until <= $1)
          AND NOT EXISTS (SELECT 1 FROM deliveries older
              WHERE older.state = 'queued' AND older.lane = d.lane AND older.recipient = d.recipient
@@ -79,6 +79,10 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
     let except: Vec<String> = claim.except.iter().map(json).collect();
     let full: Vec<String> = claim.full.iter().flat_map(beginnings).collect();
     let due = due(c, (lease_now, claim.limit), (only, except, full)).await?;
+    // Of an attempt that nobody ended nobody else has looked where the next one goes. What goes elsewhere is claimed as that.
+    let lapsed: Vec<Uuid> = due.iter().filter(|(_, lapsed)| *lapsed).map(|(id, _)| *id).collect();
+    let followed = if lapsed.is_empty() { Vec::new() } else { directory::follow(c, &lapsed).await? };
+    let due: Vec<Uuid> = due.into_iter().map(|(id, _)| id).filter(|id| !followed.contains(id)).collect();
     if due.is_empty() {
         return Ok(Vec::new());
     }
@@ -153,6 +157,7 @@ pub(super) async fn place<'j>(work: &mut Work<'j>, placing: &'j Placing) -> Resu
     let lease_now = lease_now(c, work.shared().lease_clock, placing.now).await?;
     let only = Some(json(&Endpoint::Inbox {}));
     let due = due(c, (lease_now, placing.limit), (only, Vec::new(), Vec::new())).await?;
+    let due: Vec<Uuid> = due.into_iter().map(|(id, _)| id).collect();
     if due.is_empty() {
         return Ok(Vec::new());
     }
@@ -206,14 +211,19 @@ pub(super) async fn place<'j>(work: &mut Work<'j>, placing: &'j Placing) -> Resu
     Ok(placed)
 }
 
-/// What is due, as [`DUE`] says: by when and how many; for which endpoint only, for which not, and for which hubs not.
+/// What is due, as [`DUE`] says: by when and how many; for which endpoint only, for which not, and for which hubs not. Beside each whether somebody
+/// had it, and the lease ran out.
 async fn due(
     c: &Client,
     (now, limit): (i64, u32),
     (only, except, full): (Option<String>, Vec<String>, Vec<String>),
-) -> Result<Vec<Uuid>, Failure> {
+) -> Result<Vec<(Uuid, bool)>, Failure> {
     let due = session::all(c, DUE, &[&now, &i64::from(limit), &only, &except, &full]).await?;
-    due.iter().map(|row| Ok(Columns::of("deliveries", row).parsed("id")?)).collect()
+    let due = due.iter().map(|row| {
+        let columns = Columns::of("deliveries", row);
+        Ok((columns.parsed("id")?, columns.flag("lapsed")?))
+    });
+    due.collect()
 }
 
 /// Makes leases last longer whose token still is their copy's.
@@ -334,6 +344,12 @@ pub(super) async fn complete<'j>(work: &mut Work<'j>, ends: &'j [AttemptEnd]) ->
     }
     if !kept.is_empty() {
         finish(work.client(), work.shared().lease_clock, &kept).await?;
+        let again =
+            kept.iter().filter(|(end, _, queued)| *queued && matches!(end.outcome, AttemptOutcome::Retry { .. }));
+        let again: Vec<Uuid> = again.map(|(end, ..)| end.delivery.0).collect();
+        if !again.is_empty() {
+            work.follow(again).await?;
+        }
     }
     Ok(outcomes)
 }

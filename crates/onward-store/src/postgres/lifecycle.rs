@@ -22,7 +22,7 @@ use crate::query;
 use crate::rows::{self, EVERYBODY, PREDECESSOR};
 use crate::sealing::Unread;
 use crate::stored::{micros, micros_opt};
-use crate::versions::{self, InUse, NEWEST, Told, WAITS};
+use crate::versions::{self, ATTEMPTED, InUse, NEWEST, Told, WAITS, WENT, has_gone_elsewhere};
 
 /// A document by its own identifier, else the newest of its set: of one that was not replaced there is at most one.
 pub(super) async fn predecessor(
@@ -350,15 +350,20 @@ async fn end_copy<'j>(
     let stricter = ending.why != EndReason::Superseded;
     let found = session::first(
         work.client(),
-        "SELECT transfer, sender, patient, erased, lane,
-             opened IS NOT NULL OR (state NOT IN ('queued', 'withdrawn') OR attempts > 0)
-             AND (transport <> 'inbox' OR state IN ('accepted', 'in-progress', 'rejected', 'completed')) AS may_have_left
-         FROM deliveries WHERE id = $1
-             AND (ended IS NULL OR $2::boolean AND ended = 'superseded' OR $3::boolean AND ended <> 'recalled') FOR UPDATE",
+        &format!(
+            "SELECT transfer, sender, patient, erased, lane, {WENT}, {ATTEMPTED} AS attempted,
+                 opened IS NOT NULL OR (state NOT IN ('queued', 'withdrawn') OR {ATTEMPTED})
+                 AND (transport <> 'inbox' OR state IN ('accepted', 'in-progress', 'rejected', 'completed')) AS may_have_left
+             FROM deliveries d WHERE id = $1
+                 AND (ended IS NULL OR $2::boolean AND ended = 'superseded' OR $3::boolean AND ended <> 'recalled') FOR UPDATE OF d"
+        ),
         &[&ending.delivery.0, &stricter, &(ending.why == EndReason::Recalled)],
     )
     .await?;
     let Some(row) = found else { return Ok(false) };
+    if has_gone_elsewhere(ending, &Columns::of("deliveries", &row))? {
+        return Err(Failure::Overtaken);
+    }
     session::execute(
         work.client(),
         "UPDATE deliveries SET ended = $1, ended_by = $2, reason = NULL, words = NULL, version = version + 1, changed = $3,
@@ -371,8 +376,11 @@ async fn end_copy<'j>(
     deliveries::put_words(work.client(), "words", ending.delivery, &ending.reason).await?;
     deliveries::keep_versions(work.client(), &[ending.delivery.0], at).await?;
     let left = Columns::of("deliveries", &row).flag("may_have_left").unwrap_or(true) || ending.seen;
-    if let Some(notice) = ending.notice.as_ref().filter(|notice| left && told.is_first(notice)) {
-        let lane = Columns::of("deliveries", &row).get("lane")?;
+    let lane: String = Columns::of("deliveries", &row).get("lane")?;
+    let behind_it = ending.notice.iter().filter(|_| left).map(|notice| (notice, lane.clone()));
+    // Where it was sent before nothing of the recipient's goes: nothing of theirs waits for that.
+    let elsewhere = ending.went.iter().flat_map(|went| &went.notices).map(|notice| (notice, notice.id.to_string()));
+    for (notice, lane) in behind_it.chain(elsewhere).filter(|(notice, _)| told.is_first(notice)) {
         let mut origin = deliveries::origin(work.client(), &row, at).await?;
         origin.behind = Some(lane);
         if ending.why == EndReason::Recalled {

@@ -55,10 +55,10 @@ use onward_core::client::{Client, Token};
 use onward_core::directory::{DirectoryEntry, Endpoint};
 use onward_core::store::{
     Acceptance, Accepted, Again, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery,
-    DeliveryRecord, ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, Finish, FoundTask, GivenUp,
-    HeldTransfer, HoldChange, ImportAudit, KeyUsage, Lease, LegalHold, LegalHoldOrder, Lifted, Listed, NewDelivery,
-    OriginalMessage, Overdue, Pause, PendingErasure, Placing, Predecessor, Release, Renewal, Schema, Step, Store,
-    StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition,
+    DeliveryRecord, DirectoryReading, ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, Finish, FoundTask,
+    GivenUp, HeldTransfer, HoldChange, ImportAudit, KeyUsage, Lease, LegalHold, LegalHoldOrder, Lifted, Listed,
+    NewDelivery, OriginalMessage, Overdue, Pause, PendingErasure, Placing, Predecessor, Release, Renewal, Schema, Step,
+    Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition,
     Waiting,
 };
 use onward_core::{Clock, DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
@@ -496,7 +496,7 @@ impl Store for PostgresStore {
         audit: ImportAudit,
     ) -> Result<u64, StoreError> {
         let import = directory::Import { entries, source: source.to_owned(), at };
-        self.writers.run((import, audit), |work, import| directory::import(work, import).boxed()).await
+        directory::import(&self.shared, &import, &audit).await
     }
 
     async fn amend_directory(
@@ -512,8 +512,8 @@ impl Store for PostgresStore {
         self.writers.run(amendment, |work, amendment| directory::amend(work, amendment).boxed()).await
     }
 
-    async fn directory_entry(&self, ods: &OdsCode) -> Result<Option<DirectoryEntry>, StoreError> {
-        self.read(ods.clone(), |c, ods| directory::entry(c, ods).boxed()).await
+    async fn read_directory(&self, ods: &OdsCode) -> Result<DirectoryReading, StoreError> {
+        self.read(ods.clone(), |c, ods| directory::reading(c, ods).boxed()).await
     }
 
     async fn directory(&self) -> Result<Vec<DirectoryEntry>, StoreError> {

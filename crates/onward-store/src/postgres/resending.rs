@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use onward_core::audit::AuditRow;
 use onward_core::directory::Endpoint;
 use onward_core::store::{
-    Bulk, BulkStep, CloseCopy, ClosedCopy, NewBulk, Replay, Resend, ResendStore, StoreError, Whereto,
+    Bulk, BulkStep, CloseCopy, ClosedCopy, FormerAddress, NewBulk, Replay, Resend, ResendStore, StoreError, Whereto,
 };
 use onward_core::{BulkId, DeliveryId, OdsCode, ReplayId};
 use uuid::Uuid;
@@ -20,6 +20,7 @@ use super::{DIALECT, PostgresStore, deliveries, directory};
 use crate::columns::Columns;
 use crate::query;
 use crate::rows::REPLAYED;
+use crate::rows::addresses::{FORMER, former};
 use crate::rows::resending::{
     self as rows, BULK, CLOSED, KEPT, OUTCOMES, REPLAY, Requeue, closure_row, of_bulk, of_closure, of_replay,
 };
@@ -37,6 +38,10 @@ impl ResendStore for PostgresStore {
 
     async fn close_copy(&self, close: CloseCopy) -> Result<bool, StoreError> {
         self.writers.run(close, |work, close| self::close(work, close).boxed()).await
+    }
+
+    async fn former_addresses(&self, delivery: DeliveryId) -> Result<Vec<FormerAddress>, StoreError> {
+        self.read(delivery, |c, delivery| former_addresses(c, *delivery).boxed()).await
     }
 
     async fn closed_copies(&self, delivery: DeliveryId) -> Result<Vec<ClosedCopy>, StoreError> {
@@ -113,6 +118,11 @@ pub(super) async fn requeue<'j>(
     if queued == 0 {
         return Ok(false);
     }
+    if let Whereto::Directory { from, to } = again.to
+        && from != to
+    {
+        session::execute(c, query::resending::FORMERLY, &[&json(from), &again.delivery.0]).await?;
+    }
     if again.how == Resend::Replay {
         deliveries::put_words(c, "replay_words", again.delivery, again.why).await?;
         keep(c, &again).await?;
@@ -123,6 +133,11 @@ pub(super) async fn requeue<'j>(
     }
     work.audit(audit);
     Ok(true)
+}
+
+async fn former_addresses(c: &Keyed, delivery: DeliveryId) -> Result<Vec<FormerAddress>, Failure> {
+    let found = session::all(c, FORMER, &[&delivery.0]).await?;
+    found.iter().map(|row| Ok(former(&Columns::of("former_addresses", row))?)).collect()
 }
 
 /// Refuses when the copy's address, or the directory's of its recipient, is another than was read; both stay as they are until the commit.

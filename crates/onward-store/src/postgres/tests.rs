@@ -9,6 +9,7 @@ mod letters;
 mod locking;
 mod passing;
 mod plans;
+mod readdressing;
 mod sealing;
 mod silence;
 mod upgrading;

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::failure::Failure;
 use super::keyed::{Keyed, Whose};
 use super::session;
-use super::{LeaseClock, Shared, audit, open};
+use super::{LeaseClock, Shared, audit, directory, open};
 use crate::columns::Columns;
 use crate::rows::Origin;
 use crate::rows::copies::{PackedAcceptance, PackedCopy, SealedCopy, SealedPart, have_parts, packed};
@@ -58,6 +58,22 @@ pub(super) struct Work<'j> {
     log: Vec<Cow<'j, AuditRow>>,
     accepted: i64,
     held: i64,
+    /// The directory's version from this transaction on.
+    directory: Option<i64>,
+    /// Copies that wait to be sent again, and the version of the directory at which they followed their recipients.
+    again: Option<(i64, Vec<Uuid>)>,
+}
+
+/// What a transaction has from the row that everybody waits for.
+struct Places {
+    /// The first free position of the log.
+    position: i64,
+    /// The first free sequence of copies.
+    sequence: i64,
+    /// The moment at which new copies are due at the latest.
+    due: i64,
+    /// The directory's version, which stays until the commit.
+    directory: i64,
 }
 
 impl<'j> Work<'j> {
@@ -72,7 +88,8 @@ impl<'j> Work<'j> {
 
     async fn begin_on(pool: &Pool, shared: &'j Shared) -> Result<Self, Failure> {
         let keyed = Keyed::begin(pool, session::WRITE, &shared.vault).await?;
-        Ok(Self { keyed, shared, queued: Vec::new(), log: Vec::new(), accepted: 0, held: 0 })
+        let (queued, log, directory, again) = (Vec::new(), Vec::new(), None, None);
+        Ok(Self { keyed, shared, queued, log, accepted: 0, held: 0, directory, again })
     }
 
     pub(super) fn client(&self) -> &Keyed {
@@ -140,6 +157,27 @@ impl<'j> Work<'j> {
         self.held += stored_count(held as u64);
     }
 
+    /// The directory has this version from the commit on.
+    pub(super) fn directory_is(&mut self, version: i64) {
+        self.directory = Some(version);
+    }
+
+    /// Copies that this transaction holds wait to be sent again: they go where their recipients receive when it commits.
+    pub(super) async fn follow(&mut self, copies: Vec<Uuid>) -> Result<(), Failure> {
+        let version = directory::version(self.client()).await?;
+        directory::follow(self.client(), &copies).await?;
+        let (before, mut all) = self.again.take().unwrap_or((version, Vec::new()));
+        all.extend(copies);
+        self.again = Some((version.min(before), all));
+        Ok(())
+    }
+
+    /// Takes the last lock at once, and nothing that anybody can hold who waits for it.
+    pub(super) async fn hold_places(&self) -> Result<(), Failure> {
+        session::first(self.client(), "SELECT id FROM log_head WHERE id = 1 FOR UPDATE", &[]).await?;
+        Ok(())
+    }
+
     /// Gives up, leaving nothing.
     pub(super) async fn rollback(self) {
         self.keyed.into_session().rollback().await;
@@ -165,11 +203,14 @@ impl<'j> Work<'j> {
         // Before the head is taken: they are the largest part, and nobody else waits for them.
         self.keep_bodies(&strict).await?;
         audit::keep_contents(self.client(), &log).await?;
-        if self.queued.is_empty() && self.log.is_empty() && self.accepted == 0 && self.held == 0 {
+        let counts = self.accepted != 0 || self.held != 0;
+        if self.queued.is_empty() && self.log.is_empty() && !counts && self.directory.is_none() && self.again.is_none()
+        {
             return Ok(());
         }
-        let (first_position, first_sequence, due) = self.take_places().await?;
-        let (positions, sequences) = (first_position.., first_sequence..);
+        let Places { position, sequence, due, directory } = self.take_places().await?;
+        self.keep_up_with(directory).await?;
+        let (positions, sequences) = (position.., sequence..);
         let sequences: Vec<i64> = sequences.take(self.queued.len()).collect();
         let (of_strict, of_once) = sequences.split_at(strict.len());
         self.insert(&strict, of_strict, due, "").await?;
@@ -189,18 +230,40 @@ impl<'j> Work<'j> {
         self.queued.iter().zip(ids).map(|(copy, key)| Ok(copy.packed.sealed(keys, key, copy.delivery)?)).collect()
     }
 
-    /// The first free position of the log and the first free sequence of copies, and the moment at which new copies are due at the latest: a node
-    /// whose clock is ahead must not keep the others from them. Whoever has the places keeps everybody else waiting until it commits.
-    async fn take_places(&self) -> Result<(i64, i64, i64), Failure> {
+    /// Where the directory has moved on since this transaction or its caller read it, what rests on addresses is held against it as it stays
+    /// until the commit.
+    async fn keep_up_with(&self, version: i64) -> Result<(), Failure> {
+        let read_before = |read: Option<u64>| read.is_some_and(|read| stored_count(read) < version);
+        let copies = self.queued.iter().map(|copy| copy.delivery);
+        let copies: Vec<&NewDelivery> = copies.filter(|copy| read_before(copy.directory)).collect();
+        if !copies.is_empty() {
+            directory::stand(self.client(), &copies, version).await?;
+        }
+        if let Some((_, copies)) = self.again.as_ref().filter(|(read, _)| *read < version) {
+            directory::follow(self.client(), copies).await?;
+        }
+        Ok(())
+    }
+
+    /// The places of what is written, the present moment by the database, as a node whose clock is ahead must not keep new copies from the others,
+    /// and the directory's version. Whoever has the places keeps everybody else waiting until it commits.
+    async fn take_places(&self) -> Result<Places, Failure> {
         let refused = self.log.iter().filter(|row| row.word == AuditWord::Refuse).count();
         let (entries, copies) = (stored_count(self.log.len() as u64), stored_count(self.queued.len() as u64));
         let row = session::first(
             self.client(),
             "UPDATE log_head SET audit_next = audit_next + $1, delivery_next = delivery_next + $2,
-                 accepted = accepted + $3, refused = refused + $4, held = held + $5
+                 accepted = accepted + $3, refused = refused + $4, held = held + $5, directory = greatest(directory, $6)
              WHERE id = 1
-             RETURNING audit_next, delivery_next, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now",
-            &[&entries, &copies, &self.accepted, &stored_count(refused as u64), &self.held],
+             RETURNING audit_next, delivery_next, directory, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now",
+            &[
+                &entries,
+                &copies,
+                &self.accepted,
+                &stored_count(refused as u64),
+                &self.held,
+                &self.directory.unwrap_or_default(),
+            ],
         )
         .await?
         .ok_or_else(|| Failure::corrupt("log_head", "id"))?;
@@ -210,7 +273,12 @@ impl<'j> Work<'j> {
             #[cfg(test)]
             LeaseClock::Caller => i64::MAX,
         };
-        Ok((columns.count::<i64>("audit_next")? - entries, columns.count::<i64>("delivery_next")? - copies, due))
+        Ok(Places {
+            position: columns.count::<i64>("audit_next")? - entries,
+            sequence: columns.count::<i64>("delivery_next")? - copies,
+            due,
+            directory: columns.count("directory")?,
+        })
     }
 
     async fn keep_bodies(&self, copies: &[Ready<'_, 'j>]) -> Result<(), Failure> {

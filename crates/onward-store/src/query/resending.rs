@@ -31,12 +31,29 @@ pub(crate) fn left_since() -> String {
 /// The address that is stored with the copy `$1`, and whose it is.
 pub(crate) const ADDRESS: &str = "SELECT recipient, endpoint FROM deliveries WHERE id = $1";
 
-/// To `$1` go the queued copies of the recipient `$2` that are stored with the address `$3` and that nobody has leased at `$4`. A notice
-/// stays with the address that has what it is about. Where MESH finds the new address by the person (`$5`), only what tells of the person to
-/// their own practice goes.
-pub(crate) const MOVE_ALONG: &str = "UPDATE deliveries SET endpoint = $1
-     WHERE recipient = $2 AND state = 'queued' AND kind <> 'sender' AND notice_of IS NULL AND endpoint = $3
-         AND (lease_until IS NULL OR lease_until <= $4) AND (NOT $5 OR kind = 'registered-practice')";
+/// Which copies of a recipient wait for it at an address: `d` by the text of its endpoint. A notice stays with the address that has what it is
+/// about, and a response to a sender is for no entry's address.
+pub(crate) const WAITS_FOR_IT: &str = "d.state = 'queued' AND d.kind <> 'sender' AND d.notice_of IS NULL";
+
+/// Keeps that to the address `$1` went what attempts there were of the copy `$2`.
+pub(crate) const FORMERLY: &str = "INSERT INTO former_addresses (delivery, attempt, endpoint)
+     SELECT id, attempts, $1 FROM deliveries WHERE id = $2 AND attempts > 0 ON CONFLICT DO NOTHING";
+
+/// Gives the address `$1` to the copy `$2`, whose lease has ended.
+pub(crate) const READDRESS: &str =
+    "UPDATE deliveries SET endpoint = $1, lease_token = NULL, lease_until = NULL WHERE id = $2";
+
+/// Copies that wait, by a condition on `d.id`, each with the present entry of its recipient, which may be at another address.
+pub(crate) fn with_entries(condition: &str) -> String {
+    format!(
+        "SELECT d.id, d.recipient, d.kind, d.endpoint, e.entry FROM deliveries d JOIN directory_entries e ON e.ods = d.recipient
+             AND e.version = (SELECT max(version) FROM directory_entries WHERE ods = d.recipient)
+         WHERE d.id {condition} AND {WAITS_FOR_IT}"
+    )
+}
+
+/// Every entry that the organisation `$1` has had, the present one first.
+pub(crate) const ENTRIES: &str = "SELECT entry FROM directory_entries WHERE ods = $1 ORDER BY version DESC";
 
 /// Queues a copy again: parameter 1 is the moment, 2 the copy, 3 what a replay is labelled with, 4 whether it is one, 5 whether it is one
 /// of many, 6 the moment by the clock by which copies become due, 7 its address, if that is another than before. What an answer said of it is

@@ -11,7 +11,7 @@ use rusqlite::{Row, params, params_from_iter};
 use super::failure::Failure;
 use super::keyed::Keyed;
 use super::open;
-use super::{audit, closing, steps};
+use super::{audit, closing, directory, steps};
 use crate::columns::Columns;
 use crate::query;
 use crate::query::closing::STAYS;
@@ -34,6 +34,7 @@ pub(super) fn insert_packed(
     copies: &[NewDelivery],
     packed: &[PackedCopy],
 ) -> Result<(), Failure> {
+    directory::stand(c, copies)?;
     if packed.iter().any(|packed| packed.parts.is_some()) {
         open::shut_out(c, open::PARTS_SINCE)?;
     }

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::DIALECT;
 use super::audit;
 use super::deliveries;
+use super::directory;
 use super::failure::Failure;
 use super::keyed::Keyed;
 use crate::columns::{Columns, Corrupt};
@@ -24,7 +25,7 @@ use crate::stored::{beginnings, json, micros, signed, stored_count};
 
 /// What may be sent at `?1`, at most `?2`, the longest due first, while not everybody is paused; for the endpoint `?3` only, and not for those of the list
 /// `?4` (JSON), nor for those that begin as the list `?5` says (JSON).
-pub(super) const DUE: &str = "SELECT d.sequence, d.id FROM deliveries d
+pub(super) const DUE: &str = "SELECT d.sequence, d.id, d.lease_until IS NOT NULL AS lapsed FROM deliveries d
      WHERE d.state = 'queued' AND d.next_attempt <= ?1 AND (d.lease_until IS NULL OR d.lease_until <= ?1)
          AND (?3 IS NULL OR d.endpoint = ?3)
          AND (?4 IS NULL OR d.endpoint NOT IN (SELECT value FROM json_each(?4)))
@@ -40,10 +41,10 @@ pub(super) const DUE: &str = "SELECT d.sequence, d.id FROM deliveries d
      ORDER BY d.next_attempt, d.sequence LIMIT ?2";
 
 /// Ends the lease of every queued copy. Only for the sole server at its start: whoever held one is dead, and its token
-/// completes nothing any more.
+/// completes nothing any more. That it was leased stays to be seen: no lease has the token that it has then.
 pub(super) fn end_all_leases(c: &Connection) -> rusqlite::Result<()> {
     c.execute(
-        "UPDATE deliveries SET lease_token = NULL, lease_until = NULL WHERE state = 'queued' AND lease_token IS NOT NULL",
+        "UPDATE deliveries SET lease_token = 0, lease_until = 0 WHERE state = 'queued' AND lease_token IS NOT NULL",
         [],
     )?;
     Ok(())
@@ -64,7 +65,13 @@ pub(super) fn claim(c: &Keyed<'_>, claim: &Claim) -> Result<Vec<Lease>, Failure>
     let full = (!full.is_empty()).then(|| json(&full.iter().flat_map(beginnings).collect::<Vec<_>>()));
     let due = due(c, (now, *limit), (only.as_ref().map(json), except, full))?;
     let mut leases = Vec::with_capacity(due.len());
-    for (sequence, id) in due {
+    for Due { sequence, id, lapsed } in due {
+        // Of an attempt that nobody ended nobody else has looked where the next one goes. What goes elsewhere is claimed as that.
+        if let (Ok(id), true) = (&id, lapsed)
+            && directory::follow(c, *id)?
+        {
+            continue;
+        }
         let leased = match &id {
             Ok(id) => lease(c, *id, now, lease_until),
             Err(Corrupt(place)) => Err(Failure::Corrupt(place.clone())),
@@ -90,7 +97,7 @@ pub(super) fn claim(c: &Keyed<'_>, claim: &Claim) -> Result<Vec<Lease>, Failure>
 pub(super) fn place(c: &Keyed<'_>, placing: &Placing) -> Result<Vec<DeliveryRecord>, Failure> {
     let Placing { now, limit, told } = placing;
     let mut placed = Vec::new();
-    for (_, id) in due(c, (*now, *limit), (Some(json(&Endpoint::Inbox {})), None, None))? {
+    for Due { id, .. } in due(c, (*now, *limit), (Some(json(&Endpoint::Inbox {})), None, None))? {
         let Ok(id) = id else { continue };
         let copy = match leased(c, id) {
             Ok((copy, _)) => copy,
@@ -141,13 +148,19 @@ fn due(
         .query_and_then(params![micros(now), limit, only, except, full], |row| {
             let columns = Columns::of("deliveries", row);
             // One that cannot be read keeps nobody from the others.
-            Ok((columns.count("sequence")?, columns.parsed("id")))
+            Ok(Due { sequence: columns.count("sequence")?, id: columns.parsed("id"), lapsed: columns.flag("lapsed")? })
         })?
         .collect()
 }
 
-/// A due copy by its place, with its identifier as far as that can be read.
-type Due = (i64, Result<DeliveryId, Corrupt>);
+/// A due copy by its place.
+struct Due {
+    sequence: i64,
+    /// As far as it can be read.
+    id: Result<DeliveryId, Corrupt>,
+    /// Somebody had it, and the lease ran out.
+    lapsed: bool,
+}
 
 /// Gives an unreadable copy to a person, so that it holds back its own lane only and not every claim. A count of attempts that says less than is
 /// written down is mended, so that the copy can be sent again, and so is its version.
@@ -240,6 +253,9 @@ pub(super) fn complete(c: &Keyed<'_>, end: &AttemptEnd) -> Result<bool, Failure>
     if queued {
         move_on(c, end)?;
         deliveries::keep_version(c, end.delivery, end.at)?;
+        if let AttemptOutcome::Retry { .. } = end.outcome {
+            directory::follow(c, end.delivery)?;
+        }
     } else {
         c.prepare_cached(
             "UPDATE deliveries SET lease_token = NULL, lease_until = NULL, reference = coalesce(?, reference)

@@ -16,7 +16,7 @@ use crate::columns::Columns;
 use crate::query;
 use crate::rows::{self, EVERYBODY, Origin, PREDECESSOR};
 use crate::stored::{micros, micros_opt};
-use crate::versions::{self, InUse, NEWEST, Told, WAITS};
+use crate::versions::{self, ATTEMPTED, InUse, NEWEST, Told, WAITS, WENT, has_gone_elsewhere};
 
 /// A document by its own identifier, else the newest of its set: of one that was not replaced there is at most one.
 pub(super) fn predecessor(
@@ -312,15 +312,18 @@ fn end_copy(c: &Keyed<'_>, ending: &Ending, told: &mut Told, at: Timestamp) -> R
     let id = ending.delivery.to_string();
     let stricter = ending.why != EndReason::Superseded;
     let found = c
-        .prepare_cached(
-            "SELECT transfer, sender, patient, erased, lane,
-                 opened IS NOT NULL OR (state NOT IN ('queued', 'withdrawn') OR attempts > 0)
+        .prepare_cached(&format!(
+            "SELECT transfer, sender, patient, erased, lane, {WENT}, {ATTEMPTED} AS attempted,
+                 opened IS NOT NULL OR (state NOT IN ('queued', 'withdrawn') OR {ATTEMPTED})
                  AND (json_extract(endpoint, '$.transport') <> 'inbox'
                      OR state IN ('accepted', 'in-progress', 'rejected', 'completed')) AS left
-             FROM deliveries WHERE id = ?1 AND (ended IS NULL OR ?2 AND ended = 'superseded' OR ?3 AND ended <> 'recalled')",
-        )?
+             FROM deliveries d WHERE id = ?1 AND (ended IS NULL OR ?2 AND ended = 'superseded' OR ?3 AND ended <> 'recalled')"
+        ))?
         .query_and_then(params![id, stricter, ending.why == EndReason::Recalled], |row| {
             let columns = Columns::of("deliveries", row);
+            if has_gone_elsewhere(ending, &columns)? {
+                return Err(Failure::Overtaken);
+            }
             let transfer = columns.parsed("transfer")?;
             let mut origin = c.opened(|keys| Origin::of(&columns, keys, transfer, at))?;
             origin.behind = Some(columns.get("lane")?);
@@ -338,11 +341,16 @@ fn end_copy(c: &Keyed<'_>, ending: &Ending, told: &mut Told, at: Timestamp) -> R
     .execute(params![ending.why.as_str(), ending.by.map(|by| by.to_string()), micros(at), id])?;
     deliveries::put_words(c, "words", ending.delivery, &ending.reason)?;
     deliveries::keep_version(c, ending.delivery, at)?;
-    if let Some(notice) = ending.notice.as_ref().filter(|notice| (left || ending.seen) && told.is_first(notice)) {
-        if ending.why == EndReason::Recalled {
-            // Whoever should not have got it is not told about whom it was.
-            origin.patient = None;
-        }
+    if ending.why == EndReason::Recalled {
+        // Whoever should not have got it is not told about whom it was.
+        origin.patient = None;
+    }
+    for notice in ending.notice.iter().filter(|notice| (left || ending.seen) && told.is_first(notice)) {
+        deliveries::insert(c, &origin, std::slice::from_ref(notice))?;
+    }
+    for notice in ending.went.iter().flat_map(|went| &went.notices).filter(|notice| told.is_first(notice)) {
+        // Where it was sent before nothing of the recipient's goes: nothing of theirs waits for that.
+        origin.behind = Some(notice.id.to_string());
         deliveries::insert(c, &origin, std::slice::from_ref(notice))?;
     }
     Ok(true)

@@ -47,10 +47,10 @@ use onward_core::client::{Client, Token};
 use onward_core::directory::{DirectoryEntry, Endpoint};
 use onward_core::store::{
     Acceptance, Accepted, Again, Arrival, ArrivalQuery, AttemptEnd, Checkup, Claim, Closure, DeliveryQuery,
-    DeliveryRecord, ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, Finish, FoundTask, GivenUp,
-    HeldTransfer, HoldChange, ImportAudit, KeyUsage, Lease, LegalHold, LegalHoldOrder, Lifted, Listed, NewDelivery,
-    OriginalMessage, Overdue, Pause, PendingErasure, Placing, Predecessor, Release, Renewal, Schema, Step, Store,
-    StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition,
+    DeliveryRecord, DirectoryReading, ErasureConfirmation, ErasureOutcome, ErasureRequest, Figures, Finish, FoundTask,
+    GivenUp, HeldTransfer, HoldChange, ImportAudit, KeyUsage, Lease, LegalHold, LegalHoldOrder, Lifted, Listed,
+    NewDelivery, OriginalMessage, Overdue, Pause, PendingErasure, Placing, Predecessor, Release, Renewal, Schema, Step,
+    Store, StoreError, StoredAudit, StoredRendition, SubjectTransfer, TakeBack, TaskQuery, TransferRecord, Transition,
     Waiting,
 };
 use onward_core::{Clock, DeliveryId, HoldId, NhsNumber, OdsCode, TransferId};
@@ -498,9 +498,9 @@ impl Store for SqliteStore {
         self.write(move |c| directory::amend(c, &was, &entry, &source, at, &audit)).await
     }
 
-    async fn directory_entry(&self, ods: &OdsCode) -> Result<Option<DirectoryEntry>, StoreError> {
+    async fn read_directory(&self, ods: &OdsCode) -> Result<DirectoryReading, StoreError> {
         let ods = ods.clone();
-        self.read(move |c| directory::entry(c, &ods)).await
+        self.read(move |c| directory::reading(c, &ods)).await
     }
 
     async fn directory(&self) -> Result<Vec<DirectoryEntry>, StoreError> {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use onward_core::audit::AuditRow;
 use onward_core::directory::Endpoint;
 use onward_core::store::{
-    Bulk, BulkStep, CloseCopy, ClosedCopy, NewBulk, Replay, Resend, ResendStore, StoreError, Whereto,
+    Bulk, BulkStep, CloseCopy, ClosedCopy, FormerAddress, NewBulk, Replay, Resend, ResendStore, StoreError, Whereto,
 };
 use onward_core::{BulkId, DeliveryId, OdsCode, ReplayId};
 use rusqlite::{Params, params};
@@ -16,6 +16,7 @@ use super::{DIALECT, SqliteStore, audit, deliveries, directory};
 use crate::columns::Columns;
 use crate::query;
 use crate::rows::REPLAYED;
+use crate::rows::addresses::{FORMER, former};
 use crate::rows::resending::{
     self as rows, BULK, CLOSED, KEPT, OUTCOMES, REPLAY, Requeue, closure_row, of_bulk, of_closure, of_replay,
 };
@@ -33,6 +34,15 @@ impl ResendStore for SqliteStore {
 
     async fn close_copy(&self, close: CloseCopy) -> Result<bool, StoreError> {
         self.write(move |c| self::close(c, &close)).await
+    }
+
+    async fn former_addresses(&self, delivery: DeliveryId) -> Result<Vec<FormerAddress>, StoreError> {
+        self.read(move |c| {
+            c.prepare_cached(FORMER)?
+                .query_and_then([delivery.to_string()], |row| Ok(former(&Columns::of("former_addresses", row))?))?
+                .collect()
+        })
+        .await
     }
 
     async fn closed_copies(&self, delivery: DeliveryId) -> Result<Vec<ClosedCopy>, StoreError> {
@@ -129,6 +139,11 @@ pub(super) fn requeue(c: &Keyed<'_>, again: &Requeue<'_>, audit: &[AuditRow]) ->
     ])?;
     if queued == 0 {
         return Ok(false);
+    }
+    if let Whereto::Directory { from, to } = again.to
+        && from != to
+    {
+        c.prepare_cached(query::resending::FORMERLY)?.execute(params![json(from), id])?;
     }
     if again.how == Resend::Replay {
         deliveries::put_words(c, "replay_words", again.delivery, again.why)?;

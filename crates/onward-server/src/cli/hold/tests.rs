@@ -304,7 +304,9 @@ async fn what_is_sent_again_goes_to_the_address_of_the_directory_as_it_is_now() 
     let import = async |from: &str, to: &str| {
         let file = folder.path().join("directory.toml");
         std::fs::write(&file, changed(DIRECTORY, from, to)).expect("writable");
-        assert_eq!(onward(folder.path(), &format!("directory import {}", file.display())).await.0, Ok(Exit::Done));
+        let (outcome, out) = onward(folder.path(), &format!("directory import {}", file.display())).await;
+        assert_eq!(outcome, Ok(Exit::Done));
+        out
     };
     let audited = async |words: &str| {
         let entries = store.audit_entries(0, 1_000).await.expect("readable");
@@ -314,16 +316,25 @@ async fn what_is_sent_again_goes_to_the_address_of_the_directory_as_it_is_now() 
     let replay = format!("dead replay --json --reason mended {failed}");
     assert_eq!(json(&onward(folder.path(), &replay).await.1)["address"], OLD);
     // What waits for the same pharmacy goes along; the leases above have run out.
-    import(OLD, NEW).await;
+    let along = format!("FZZ01 receives at {NEW} and not at {OLD}: 1 queued copy to go there");
+    let told = import(OLD, NEW).await;
+    assert!(told.contains(&along), "{told}");
     let transfer = store.transfer(receipt.transfer).await.expect("readable").expect("there");
     let nomination = transfer.copies().find(|copy| copy.kind == RecipientKind::PharmacyNomination).expect("a copy");
     assert_eq!(nomination.endpoint.told(), NEW);
-    assert_eq!(audited(&format!("1 of FZZ01 now to {NEW} and not to {OLD}")).await, 1);
+    assert_eq!(audited(&along).await, 1);
     let (outcome, out) = onward(folder.path(), &replay).await;
     assert_eq!((outcome, json(&out)["state"].as_str()), (Ok(Exit::Done), Some("preview")));
     assert_eq!((json(&out)["address"].as_str(), json(&out)["address_before"].as_str()), (Some(NEW), Some(OLD)));
     // It receives in another way: the copy was not made for that.
-    import(&format!("transport = \"https\", url = \"{OLD}\""), "transport = \"mesh\", mailbox = \"FZZ01OT1\"").await;
+    let stays = format!(
+        "FZZ01 receives at MESH mailbox FZZ01OT1 and not at {NEW}: 1 queued copy to go to the former address still, made for another way"
+    );
+    let told =
+        import(&format!("transport = \"https\", url = \"{OLD}\""), "transport = \"mesh\", mailbox = \"FZZ01OT1\"")
+            .await;
+    assert!(told.contains(&stays), "{told}");
+    assert_eq!(audited(&stays).await, 1);
     for yes in ["", " --yes"] {
         assert_eq!(onward(folder.path(), &format!("{replay}{yes}")).await.0, Err(Exit::No), "{yes}");
     }
@@ -336,7 +347,7 @@ async fn what_is_sent_again_goes_to_the_address_of_the_directory_as_it_is_now() 
 }
 
 /// The example with one text replaced wherever it stands; it must be there.
-fn changed(message: &str, from: &str, to: &str) -> String {
+pub(in crate::cli) fn changed(message: &str, from: &str, to: &str) -> String {
     assert!(message.contains(from), "{from}");
     message.replace(from, to)
 }

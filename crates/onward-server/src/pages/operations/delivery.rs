@@ -8,10 +8,10 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use onward_core::state::{DeliveryState, RecipientKind};
-use onward_core::store::{ClosedCopy, DeliveryRecord, Replay, Resend, StoreError};
+use onward_core::store::{ClosedCopy, DeliveryRecord, FormerAddress, Replay, Resend, StoreError};
 use onward_core::{DeliveryId, OdsCode, Timestamp, TransferId};
 use onward_gateway::operate::{Closing, Hidden, Resent};
-use onward_gateway::readdressing::other_way;
+use onward_gateway::readdressing::{other_way, told_before};
 use onward_gateway::redirect::{Asked, Redirect};
 use onward_gateway::retrace;
 use onward_transform::render::dates;
@@ -244,14 +244,16 @@ async fn show(
         let Some(copy) = app.gateway.look_at_delivery(&attendant(who), id).await? else { return Ok(None) };
         let replays = app.gateway.store().replays(id).await?;
         let closed = app.gateway.store().closed_copies(id).await?;
-        Ok::<_, StoreError>(Some((shell(app, who).await?.0, copy, replays, closed)))
+        let former = app.gateway.store().former_addresses(id).await?;
+        Ok::<_, StoreError>(Some((shell(app, who).await?.0, copy, replays, (closed, former))))
     };
     let status = if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     match looked.await {
-        Ok(Some((shell, copy, replays, closed))) => {
+        Ok(Some((shell, copy, replays, (closed, former)))) => {
             let now = app.gateway.clock().now();
             let links = links(&copy, &replays, now);
             let mut one = OnePage { links, ..one(shell, &copy, done, wrong.as_ref(), person, now) };
+            one.facts.extend(went(&copy, &former));
             one.facts.extend(closed.iter().map(|closed| closed_by(closed, &copy, now)));
             page(headers, status, &one)
         }
@@ -362,6 +364,13 @@ fn facts(copy: &DeliveryRecord, now: Timestamp) -> Vec<Fact> {
     }
     facts.push(Fact { key: "Identifier", lines: vec![copy.id.to_string()] });
     facts
+}
+
+/// Where it went before it was given the address that it has.
+fn went(copy: &DeliveryRecord, former: &[FormerAddress]) -> Option<Fact> {
+    let now = format!("Any after that goes to {}", copy.endpoint.told());
+    let lines: Vec<String> = told_before(former).into_iter().chain([now]).collect();
+    (!former.is_empty()).then_some(Fact { key: "Where it went", lines })
 }
 
 /// Who took care of it in another way, when and why.

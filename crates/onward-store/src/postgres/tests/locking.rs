@@ -21,6 +21,7 @@ fn taking_back(transfer: TransferId, whole: Option<EndReason>, copies: &[Deliver
         reason: reason.clone(),
         seen: false,
         notice: None,
+        went: None,
     };
     let endings = copies.iter().map(ending).collect();
     TakeBack {
@@ -43,7 +44,7 @@ pub(super) async fn holding(store: &PostgresStore, locks: &str) -> deadpool_post
     gate
 }
 
-fn deadlocks(cluster: &Cluster, url: &str) -> usize {
+pub(super) fn deadlocks(cluster: &Cluster, url: &str) -> usize {
     let database = url.rsplit('/').next().expect("a name");
     cluster.log().matches(&format!("{database}:ERROR:  deadlock detected")).count()
 }

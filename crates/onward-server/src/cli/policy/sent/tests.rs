@@ -75,6 +75,7 @@ async fn planted(app: &App, like: DeliveryId) -> DeliveryId {
         recipient: record.recipient.clone(),
         recipient_name: record.recipient_name.clone(),
         endpoint: record.endpoint.clone(),
+        directory: None,
         media_type: rendition.media_type,
         body: body.to_string().into_bytes(),
         html: rendition.html,
