@@ -370,7 +370,7 @@ allow_plain_loopback = true
     /// When it cannot start.
     pub async fn restart(&mut self) {
         self.stop().await;
-        let listener = TcpListener::bind(("127.0.0.1", self.port)).await.expect("the port is free again");
+        let listener = free_again(self.port).await;
         self.running = Some(Running::start(&load(&self.config_file), Some(listener)).await.expect("it starts again"));
     }
 
@@ -638,4 +638,18 @@ stand_in_file = "people.toml"
 
 fn entry(detail: &str) -> AuditEntry {
     AuditEntry::new(AuditWord::Configure, SystemClock.now(), Agent::named("test", None), detail.to_owned())
+}
+
+/// Listens on a port that somebody had before. Another test's connection may have got it meanwhile, until that ends.
+async fn free_again(port: u16) -> TcpListener {
+    let free = async {
+        loop {
+            match TcpListener::bind(("127.0.0.1", port)).await {
+                Ok(listener) => return listener,
+                Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse),
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), free).await.expect("the port is free again")
 }

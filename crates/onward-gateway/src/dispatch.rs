@@ -79,10 +79,10 @@ impl Gateway {
 
     /// Places copies that are due into their recipients' inboxes: nothing of them leaves before somebody reads it. The number.
     async fn place(&self, now: Timestamp) -> Result<usize, StoreError> {
-        let (journal, clock) = (self.journal.clone(), Arc::clone(&self.clock));
+        let journal = self.journal.clone();
         let told = Telling::new(move |copy| {
             let state = DeliveryState::AwaitingCollection;
-            let entry = attempt_entry(copy, clock.now(), &AttemptOutcome::Sent { state, reference: None }, None);
+            let entry = attempt_entry(copy, now, &AttemptOutcome::Sent { state, reference: None }, None);
             vec![journal.row(&entry)]
         });
         let placed = self.store.place(Placing { now, limit: PLACED_AT_ONCE, told }).await?;

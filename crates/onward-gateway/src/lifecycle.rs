@@ -7,9 +7,10 @@
 use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
 use onward_core::client::Client;
 use onward_core::directory::Endpoint;
-use onward_core::state::{Departure, EndReason, RecipientKind, TransportKind};
+use onward_core::state::{DeliveryState, Departure, EndReason, RecipientKind, TransportKind};
 use onward_core::store::{
-    DeliveryRecord, Ending, NewDelivery, Notice, Predecessor, Store, StoreError, TakeBack, TransferRecord, Went,
+    DeliveryRecord, Ending, NewDelivery, Notice, Predecessor, Store, StoreError, StoredRendition, TakeBack,
+    TransferRecord, Went,
 };
 use onward_core::{DeliveryId, NhsNumber, OdsCode, Timestamp, TransferId};
 use onward_fhir::read;
@@ -83,9 +84,10 @@ impl<'c> Subject<'c> {
         }
     }
 
-    /// The same where it was sent before.
-    fn at(&self, endpoint: &'c Endpoint) -> Self {
-        Self { endpoint, ..*self }
+    /// The same at another address, which may have the copy. An attempt that was made there may have come to nothing, and whose it is now nobody knows:
+    /// they are told which document it is, and not about whom.
+    fn elsewhere(&self, endpoint: &'c Endpoint) -> Self {
+        Self { endpoint, patient: None, body: None, ..*self }
     }
 
     /// Of a copy that is about to be queued.
@@ -185,7 +187,7 @@ impl Gateway {
     }
 
     /// Where a copy went that ends, with the notices to every address that may have it besides this one.
-    async fn went(
+    pub(crate) async fn went(
         &self,
         copy: &DeliveryRecord,
         why: EndReason,
@@ -193,7 +195,8 @@ impl Gateway {
         besides: &Endpoint,
     ) -> Result<Went, StoreError> {
         let former = self.store.former_addresses(copy.id).await?;
-        let attempted = copy.attempts > former.last().map_or(0, |former| former.attempt);
+        let has_come_back = former.iter().any(|former| former.endpoint == copy.endpoint);
+        let attempted = copy.attempts > former.last().map_or(0, |former| former.attempt) || has_come_back;
         // What stays in an inbox of ours is marked there.
         let is_there = attempted && copy.endpoint.kind() != TransportKind::Inbox;
         let present = Some(&copy.endpoint).filter(|_| is_there);
@@ -203,15 +206,26 @@ impl Gateway {
                 addresses.push(address);
             }
         }
-        let mut notices = Vec::new();
-        if !addresses.is_empty() {
-            let kept = self.store.rendition(copy.id).await?;
-            let subject = Subject::of(copy, kept.as_ref().map(|kept| kept.body.as_slice()));
-            for address in addresses {
-                notices.push(self.notice_of(&subject.at(address), why, reason, None)?);
-            }
-        }
+        let has_come = !matches!(copy.state, DeliveryState::Queued | DeliveryState::Failed);
+        let kept = match addresses.contains(&&copy.endpoint) && has_come {
+            true => self.readable_rendition(copy.id).await?,
+            false => None,
+        };
+        let subject = Subject::of(copy, kept.as_ref().map(|kept| kept.body.as_slice()));
+        let notices = addresses.into_iter().map(|address| match *address == copy.endpoint && has_come {
+            true => self.notice_of(&subject, why, reason, None),
+            false => self.notice_of(&subject.elsewhere(address), why, reason, None),
+        });
+        let notices = notices.collect::<Result<Vec<_>, _>>()?;
         Ok(Went { endpoint: copy.endpoint.clone(), attempted, former: former.len(), notices })
+    }
+
+    /// What was sent; none where it cannot be read: the notice says less then, and is sent all the same.
+    async fn readable_rendition(&self, copy: DeliveryId) -> Result<Option<StoredRendition>, StoreError> {
+        match self.store.rendition(copy).await {
+            Err(StoreError::Corrupt(_) | StoreError::Erased) => Ok(None),
+            read => read,
+        }
     }
 
     /// The end of one copy with the notices of it.

@@ -358,7 +358,8 @@ impl Gateway {
         let ending = match untold(copy) {
             Some(reason) => {
                 let (why, reason) = (EndReason::Recalled, reason.to_owned());
-                Ending { delivery: copy.id, why, by: None, reason, seen: false, notice: None, went: None }
+                let went = Some(self.went(copy, why, &reason, &copy.endpoint).await?);
+                Ending { delivery: copy.id, why, by: None, reason, seen: false, notice: None, went }
             }
             None => self.ending(copy, EndReason::Recalled, told(EndReason::Recalled, REASON)).await?,
         };

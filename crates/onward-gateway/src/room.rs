@@ -14,7 +14,7 @@ use std::sync::Arc;
 use onward_core::store::StoreError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Large messages that are taken in at once have so many kilobytes together for each processor, of which there are two at least. Each takes about ten
+/// Large messages that are taken in at once have so many kilobytes together for each processor, from two to eight of them. Each takes about ten
 /// times its size in memory until its copies and their pages are packed. More would not be faster, as reading and rendering wait for processors.
 const KILOBYTES_OF_A_PROCESSOR: u32 = 1_500;
 /// The share of its room that a message keeps while it waits for its commit, packed: about twice its size in memory.
@@ -55,7 +55,7 @@ pub(crate) struct Room {
 impl Room {
     /// The room in which messages are read and their copies made.
     pub(crate) fn of_makers() -> Self {
-        let processors = std::thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 64));
+        let processors = std::thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 8));
         Self::with_patience(KILOBYTES_OF_A_PROCESSOR * u32::try_from(processors).unwrap_or(2), WAIT_MAX)
     }
 

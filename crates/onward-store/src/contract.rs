@@ -219,6 +219,8 @@ macro_rules! every_contract {
             what_is_being_sent_during_an_import_goes_to_the_new_address_when_it_is_tried_again,
             every_address_that_may_have_a_copy_is_told_of_its_end,
             an_address_to_which_nothing_was_sent_is_told_nothing,
+            an_address_to_which_a_copy_came_back_is_told_of_its_end,
+            what_is_told_where_nobody_is_any_more_holds_up_nothing_of_the_recipients,
             what_left_after_a_copy_that_is_sent_again_is_counted,
             what_mesh_finds_by_the_person_is_only_their_own_practices,
         );

@@ -87,9 +87,13 @@ impl Told {
     }
 }
 
-/// Whether there was an attempt to send the copy `d` to the address that it has.
+/// Whether there was an attempt to send the copy `d` to the address that it has: a late one, or one before it was away and came back.
 pub(crate) const ATTEMPTED: &str =
-    "d.attempts > coalesce((SELECT max(f.attempt) FROM former_addresses f WHERE f.delivery = d.id), 0)";
+    "(d.attempts > coalesce((SELECT max(f.attempt) FROM former_addresses f WHERE f.delivery = d.id), 0)
+    OR EXISTS (SELECT 1 FROM former_addresses f WHERE f.delivery = d.id AND f.endpoint = d.endpoint))";
+
+/// Whether somebody has leased the copy `d`.
+pub(crate) const IS_SENDING: &str = "d.lease_token IS NOT NULL";
 
 /// Where the copy `d` went, for [`has_gone_elsewhere`], with [`ATTEMPTED`] as `attempted`.
 pub(crate) const WENT: &str = "d.endpoint, (SELECT count(*) FROM former_addresses f WHERE f.delivery = d.id) AS former";

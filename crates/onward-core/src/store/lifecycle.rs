@@ -54,6 +54,14 @@ pub struct Ending {
     pub went: Option<Went>,
 }
 
+impl Ending {
+    /// Whether the copy's own address is this one, as far as anybody has read it.
+    #[must_use]
+    pub fn is_at(&self, endpoint: &Endpoint) -> bool {
+        self.went.as_ref().is_some_and(|went| went.endpoint == *endpoint)
+    }
+}
+
 /// Where a copy that ends went, as it was read: the end is refused ([`super::StoreError::Overtaken`]) where that has changed since.
 #[derive(Debug, Clone)]
 pub struct Went {

@@ -18,6 +18,8 @@ pub struct Measured {
     pub p99: Duration,
     /// CPU time of the server.
     pub cpu: Duration,
+    /// So many answers were 503, and their clients came again.
+    pub again: usize,
 }
 
 impl Measured {
@@ -25,7 +27,7 @@ impl Measured {
         waits.sort_unstable();
         let at = |hundredths: usize| waits.get((waits.len() * hundredths / 100).min(waits.len().saturating_sub(1)));
         let (median, p99) = (at(50).copied().unwrap_or_default(), at(99).copied().unwrap_or_default());
-        Self { count: waits.len(), time, median, p99, cpu }
+        Self { count: waits.len(), time, median, p99, cpu, again: 0 }
     }
 
     /// Messages a second.
@@ -164,10 +166,10 @@ impl Report {
     pub fn json(&self) -> Value {
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
         let loads = self.loads.iter().map(|load| {
-            let Measured { count, time, median, p99, .. } = &load.measured;
+            let Measured { count, time, median, p99, again, .. } = &load.measured;
             json!({
                 "kilobytes": load.kilobytes, "clients": load.clients, "accepted": count, "seconds": time.as_secs_f64(),
-                "accepted_per_second": load.measured.rate(), "p50_ms": ms(*median), "p99_ms": ms(*p99),
+                "come_again": again, "accepted_per_second": load.measured.rate(), "p50_ms": ms(*median), "p99_ms": ms(*p99),
                 "cpu_ms": load.measured.cpu_ms(), "of_parts": self.of_parts(load), "of_nginx": self.of_nginx(load),
             })
         });

@@ -139,6 +139,10 @@ fn show(report: &Report, terminal: &mut Terminal) {
         ["kB", "clients", "accepted", "a second", "p50 ms", "p99 ms", "CPU ms each", "of its parts", "of nginx's"],
         &rows,
     );
+    let again: usize = report.loads.iter().map(|load| load.measured.again).sum();
+    if again > 0 {
+        terminal.say(format_args!("the server was busy: clients were told to come again (503) {again} times, and did"));
+    }
     let rows: Vec<_> = report
         .parts
         .iter()

@@ -424,7 +424,7 @@ fn page(
     }
     for WentElsewhere { delivery, first_attempt: first, last_attempt: last, address } in went_elsewhere {
         let attempts = if first == last { format!("attempt {first}") } else { format!("attempts {first} to {last}") };
-        terminal.paragraph(0, &format!("{delivery}: {attempts} went to {address}, and any later one elsewhere"));
+        terminal.paragraph(0, &format!("{delivery}: {attempts} went to {address}"));
     }
     for Closed { delivery, by, at, reason, holds } in closed {
         let (before, why) = (if *holds { "" } else { " before" }, reason.as_deref().unwrap_or("erased"));

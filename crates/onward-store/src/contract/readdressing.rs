@@ -8,12 +8,13 @@ use onward_core::audit::AuditWord;
 use onward_core::directory::{DirectoryEntry, Endpoint, Pharmacy, Practice};
 use onward_core::state::{DeliveryState, EndReason, RecipientKind};
 use onward_core::store::{
-    Accepted, Again, AttemptOutcome, Bulk, BulkStep, Claim, Ending, FormerAddress, ImportAudit, Lease, MovedAlong,
-    NewBulk, NewDelivery, NewHold, Notice, Release, Resend, StoreError, TakeBack, Went, Whereto,
+    Acceptance, Accepted, Again, AttemptOutcome, Bulk, BulkStep, Claim, Ending, FormerAddress, ImportAudit, Lease,
+    MovedAlong, NewBulk, NewDelivery, NewHold, Notice, Release, Resend, StoreError, TakeBack, Went, Whereto,
 };
 use onward_core::{BulkId, OdsCode};
 
 use super::delivering::{claim, end};
+use super::lifecycle::{ending, next_version, take_back};
 use super::{Shared, accept_new, acceptance, at, delivery, hold, log, ods, patient, row, seen};
 
 pub(crate) fn https(host: &str) -> Endpoint {
@@ -387,6 +388,74 @@ pub(crate) async fn every_address_that_may_have_a_copy_is_told_of_its_end(store:
     assert_eq!(told(claim(&store, 21).await), [https("fourth").told(), https("second").told()]);
     assert!(end(&store, &lease, AttemptOutcome::Failed { reason: "404".to_owned() }, 22).await);
     assert_eq!(told(claim(&store, 23).await), [https("fifth").told()]);
+}
+
+pub(crate) async fn an_address_to_which_a_copy_came_back_is_told_of_its_end(store: Shared) {
+    import(&store, pharmacy(https("first")), 0).await;
+    let mut message = acceptance(1);
+    message.deliveries = vec![copy(RecipientKind::PharmacyReferral, "FA123", https("first"))];
+    let id = accept_new(&store, message.clone()).await;
+    let lease = claim(&store, 1).await.remove(0);
+    assert!(end(&store, &lease, AttemptOutcome::Retry { at: at(500), reason: "no answer".to_owned() }, 2).await);
+    // The answer was lost. A wrong address, mended before anything went there.
+    for address in ["second", "first"] {
+        import(&store, pharmacy(https(address)), 3).await;
+    }
+    assert_eq!((goes_to(&store, id).await, went_before(&store, id).await), (https("first"), former(&[(1, "first")])));
+    let notice = NewDelivery {
+        notice: Some(Notice { of: id, why: EndReason::Withdrawn }),
+        ..copy(RecipientKind::PharmacyReferral, "FA123", https("first"))
+    };
+    let back = |attempted| {
+        let went = Went { endpoint: https("first"), attempted, former: 1, notices: Vec::new() };
+        let ending = Ending { notice: Some(notice.clone()), went: Some(went), ..ending(id, EndReason::Withdrawn) };
+        take_back(&message, Some(EndReason::Withdrawn), vec![ending])
+    };
+    assert_eq!(store.take_back(back(false)).await, Err(StoreError::Overtaken));
+    assert_eq!(store.take_back(back(true)).await, Ok(true));
+    assert_eq!(claim(&store, 61).await[0].delivery.endpoint, https("first"));
+}
+
+/// The first version went to an address that is no more, the second to the present one.
+pub(crate) async fn what_is_told_where_nobody_is_any_more_holds_up_nothing_of_the_recipients(store: Shared) {
+    let of_somebody = |mut message: Acceptance, address: &str| {
+        message.transfer.patient = Some(patient(1));
+        message.deliveries = vec![copy(RecipientKind::PharmacyReferral, "FA123", https(address))];
+        message
+    };
+    let sent = AttemptOutcome::Sent { state: DeliveryState::Sent, reference: None };
+    let first = of_somebody(acceptance(1), "gone");
+    let one = accept_new(&store, first.clone()).await;
+    let lease = claim(&store, 0).await.remove(0);
+    assert!(end(&store, &lease, sent.clone(), 1).await);
+    let mut second = of_somebody(next_version(2, &first, &[one]), "here");
+    let two = second.deliveries[0].id;
+    let by = Some(two);
+    second.endings = vec![Ending { by, ..ending(one, EndReason::Superseded) }];
+    accept_new(&store, second.clone()).await;
+    let lease = claim(&store, 2).await.remove(0);
+    assert!(end(&store, &lease, sent, 3).await);
+    let told = |of, address: &str| {
+        let notice = NewDelivery {
+            notice: Some(Notice { of, why: EndReason::Withdrawn }),
+            ..copy(RecipientKind::PharmacyReferral, "FA123", https(address))
+        };
+        Ending { notice: Some(notice), ..ending(of, EndReason::Withdrawn) }
+    };
+    let endings = vec![told(two, "here"), told(one, "gone")];
+    assert_eq!(store.take_back(take_back(&second, Some(EndReason::Withdrawn), endings)).await, Ok(true));
+    let notices = claim(&store, 61).await;
+    assert_eq!(notices.len(), 2, "neither waits for the other");
+    for lease in &notices {
+        let outcome = match lease.delivery.endpoint == https("gone") {
+            true => AttemptOutcome::Retry { at: at(100_000), reason: "no answer".to_owned() },
+            false => AttemptOutcome::Sent { state: DeliveryState::Sent, reference: None },
+        };
+        assert!(end(&store, lease, outcome, 62).await);
+    }
+    let corrected = accept_new(&store, of_somebody(acceptance(3), "here")).await;
+    let leases = claim(&store, 63).await;
+    assert_eq!(leases.iter().map(|lease| lease.delivery.id).collect::<Vec<_>>(), [corrected]);
 }
 
 pub(crate) async fn an_address_to_which_nothing_was_sent_is_told_nothing(store: Shared) {

@@ -6,7 +6,7 @@ use deadpool_postgres::Client;
 use jiff::Timestamp;
 use onward_core::audit::AuditRow;
 use onward_core::state::EndReason;
-use onward_core::store::{Acceptance, Ending, Late, Pause, Predecessor, TakeBack, Voided, Waiting};
+use onward_core::store::{Acceptance, Ending, Late, NewDelivery, Pause, Predecessor, TakeBack, Voided, Waiting};
 use onward_core::{OdsCode, TransferId};
 use uuid::Uuid;
 
@@ -22,7 +22,7 @@ use crate::query;
 use crate::rows::{self, EVERYBODY, PREDECESSOR};
 use crate::sealing::Unread;
 use crate::stored::{micros, micros_opt};
-use crate::versions::{self, ATTEMPTED, InUse, NEWEST, Told, WAITS, WENT, has_gone_elsewhere};
+use crate::versions::{self, ATTEMPTED, IS_SENDING, InUse, NEWEST, Told, WAITS, WENT, has_gone_elsewhere};
 
 /// A document by its own identifier, else the newest of its set: of one that was not replaced there is at most one.
 pub(super) async fn predecessor(
@@ -341,6 +341,9 @@ pub(super) async fn end_copies<'j>(work: &mut Work<'j>, endings: &'j [Ending], a
 
 /// Ends one copy and queues its notice if it may have left. A lease stays, so that whoever is sending can still record the
 /// attempt, and the lane waits for that. `false` when it has ended in this way, or in a stricter one, before.
+///
+/// Where it was sent before, and where only a version before went, nothing of the recipient's may go any more: nothing of theirs waits for such
+/// a notice, which waits only for what is being sent there. The former addresses are not told about whom it was.
 async fn end_copy<'j>(
     work: &mut Work<'j>,
     ending: &'j Ending,
@@ -351,7 +354,8 @@ async fn end_copy<'j>(
     let found = session::first(
         work.client(),
         &format!(
-            "SELECT transfer, sender, patient, erased, lane, {WENT}, {ATTEMPTED} AS attempted,
+            "SELECT transfer, sender, patient, erased, lane, {WENT}, {ATTEMPTED} AS attempted, {IS_SENDING} AS sending,
+                 coalesce(ended = 'superseded', FALSE) AS superseded,
                  opened IS NOT NULL OR (state NOT IN ('queued', 'withdrawn') OR {ATTEMPTED})
                  AND (transport <> 'inbox' OR state IN ('accepted', 'in-progress', 'rejected', 'completed')) AS may_have_left
              FROM deliveries d WHERE id = $1
@@ -375,16 +379,25 @@ async fn end_copy<'j>(
     .await?;
     deliveries::put_words(work.client(), "words", ending.delivery, &ending.reason).await?;
     deliveries::keep_versions(work.client(), &[ending.delivery.0], at).await?;
-    let left = Columns::of("deliveries", &row).flag("may_have_left").unwrap_or(true) || ending.seen;
-    let lane: String = Columns::of("deliveries", &row).get("lane")?;
-    let behind_it = ending.notice.iter().filter(|_| left).map(|notice| (notice, lane.clone()));
-    // Where it was sent before nothing of the recipient's goes: nothing of theirs waits for that.
-    let elsewhere = ending.went.iter().flat_map(|went| &went.notices).map(|notice| (notice, notice.id.to_string()));
-    for (notice, lane) in behind_it.chain(elsewhere).filter(|(notice, _)| told.is_first(notice)) {
+    let column = || Columns::of("deliveries", &row);
+    let left = column().flag("may_have_left").unwrap_or(true) || ending.seen;
+    let (lane, sending): (String, bool) = (column().get("lane")?, column().flag("sending")?);
+    let superseded = column().flag("superseded")?;
+    let own = |notice: &NewDelivery| notice.id.to_string();
+    let behind_it = ending.notice.iter().filter(|_| left).map(|notice| {
+        let lane = if superseded { own(notice) } else { lane.clone() };
+        // Whoever should not have got it is not told about whom it was.
+        (notice, lane, ending.why == EndReason::Recalled)
+    });
+    let elsewhere = ending.went.iter().flat_map(|went| &went.notices).map(|notice| {
+        let is_there = ending.is_at(&notice.endpoint);
+        let lane = if sending && is_there { lane.clone() } else { own(notice) };
+        (notice, lane, ending.why == EndReason::Recalled || !is_there)
+    });
+    for (notice, lane, nameless) in behind_it.chain(elsewhere).filter(|(notice, ..)| told.is_first(notice)) {
         let mut origin = deliveries::origin(work.client(), &row, at).await?;
         origin.behind = Some(lane);
-        if ending.why == EndReason::Recalled {
-            // Whoever should not have got it is not told about whom it was.
+        if nameless {
             origin.patient = None;
         }
         work.queue(&Arc::new(origin), notice);

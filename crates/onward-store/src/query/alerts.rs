@@ -164,13 +164,14 @@ pub(crate) fn concerns(dialect: &Dialect) -> String {
         unanswered("'receipt-missing'", UNRECEIVED, &receipt),
         unanswered("'acknowledgement-missing'", UNACKNOWLEDGED, &acknowledgement),
         since_changed("'arrived'", &format!("{tell_homes} = 1 AND {waiting}")),
-        // Of each recipient the one that waits the longest: a letter for each of thousands would be read by nobody.
+        // Of each recipient the one that waits the longest: a letter for each of thousands would be read by nobody. A notice with a lane of its
+        // own goes where the recipient may be no more (`end_copy`), and tells nothing of where it is.
         format!(
             "SELECT 'queued-too-long', q.id, {once}, q.transfer, q.sender, q.id, q.recipient, CAST(NULL AS UUID),
                  CAST(NULL AS TEXT), q.queued
              FROM (SELECT d.*, row_number() OVER (PARTITION BY d.recipient ORDER BY d.queued, d.id) AS place
                    FROM (SELECT d.id, d.transfer, d.sender, d.recipient, {QUEUED_SINCE} AS queued FROM deliveries d
-                         WHERE {} AND d.state = 'queued' AND d.created <= {long_ago}) d
+                         WHERE {} AND d.state = 'queued' AND d.created <= {long_ago} AND d.lane <> CAST(d.id AS TEXT)) d
                    WHERE d.queued <= {long_ago}) q
              WHERE q.place = 1 AND NOT EXISTS (SELECT 1 FROM alerts a
                  WHERE a.kind = 'queued-too-long' AND a.recipient = q.recipient AND a.cleared IS NULL)",
@@ -304,7 +305,8 @@ pub(crate) fn settle() -> String {
              AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.id = alerts.hold AND h.closed IS NULL
                  AND (alerts.kind <> 'held-before-arrival' AND h.due < $1 OR alerts.kind = 'held-before-arrival' AND {NOTHING_AT_HOME}))
              AND NOT EXISTS (SELECT 1 FROM deliveries w WHERE alerts.kind = 'queued-too-long'
-                 AND w.recipient = alerts.recipient AND w.state = 'queued' AND coalesce(w.created, 0) <= alerts.raised)
+                 AND w.recipient = alerts.recipient AND w.state = 'queued' AND coalesce(w.created, 0) <= alerts.raised
+                 AND w.lane <> CAST(w.id AS TEXT))
              AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.id = alerts.delivery AND (
                  (alerts.kind = 'delivery-failed' AND d.state = 'failed' AND {open})
                  OR (alerts.kind = 'not-processed' AND {unprocessed} AND {open})

@@ -16,7 +16,7 @@ use crate::columns::Columns;
 use crate::query;
 use crate::rows::{self, EVERYBODY, Origin, PREDECESSOR};
 use crate::stored::{micros, micros_opt};
-use crate::versions::{self, ATTEMPTED, InUse, NEWEST, Told, WAITS, WENT, has_gone_elsewhere};
+use crate::versions::{self, ATTEMPTED, IS_SENDING, InUse, NEWEST, Told, WAITS, WENT, has_gone_elsewhere};
 
 /// A document by its own identifier, else the newest of its set: of one that was not replaced there is at most one.
 pub(super) fn predecessor(
@@ -308,12 +308,16 @@ pub(super) fn end_copies(c: &Keyed<'_>, endings: &[Ending], at: Timestamp) -> Re
 
 /// Ends one copy and queues its notice if it may have left. A lease stays, so that whoever is sending can still record
 /// the attempt, and the lane waits for that. `false` when it has ended in this way, or in a stricter one, before.
+///
+/// Where it was sent before, and where only a version before went, nothing of the recipient's may go any more: nothing of theirs waits for such
+/// a notice, which waits only for what is being sent there. The former addresses are not told about whom it was.
 fn end_copy(c: &Keyed<'_>, ending: &Ending, told: &mut Told, at: Timestamp) -> Result<bool, Failure> {
     let id = ending.delivery.to_string();
     let stricter = ending.why != EndReason::Superseded;
     let found = c
         .prepare_cached(&format!(
-            "SELECT transfer, sender, patient, erased, lane, {WENT}, {ATTEMPTED} AS attempted,
+            "SELECT transfer, sender, patient, erased, lane, {WENT}, {ATTEMPTED} AS attempted, {IS_SENDING} AS sending,
+                 coalesce(ended = 'superseded', FALSE) AS superseded,
                  opened IS NOT NULL OR (state NOT IN ('queued', 'withdrawn') OR {ATTEMPTED})
                  AND (json_extract(endpoint, '$.transport') <> 'inbox'
                      OR state IN ('accepted', 'in-progress', 'rejected', 'completed')) AS left
@@ -327,11 +331,12 @@ fn end_copy(c: &Keyed<'_>, ending: &Ending, told: &mut Told, at: Timestamp) -> R
             let transfer = columns.parsed("transfer")?;
             let mut origin = c.opened(|keys| Origin::of(&columns, keys, transfer, at))?;
             origin.behind = Some(columns.get("lane")?);
-            Ok::<_, Failure>((origin, columns.flag("left")?))
+            Ok::<_, Failure>((origin, columns.flag("left")?, columns.flag("sending")?, columns.flag("superseded")?))
         })?
         .next()
         .transpose()?;
-    let Some((mut origin, left)) = found else { return Ok(false) };
+    let Some((mut origin, left, sending, superseded)) = found else { return Ok(false) };
+    let lane = origin.behind.clone();
     c.prepare_cached(
         "UPDATE deliveries SET ended = ?1, ended_by = ?2, reason = NULL, words = NULL, version = version + 1, changed = ?3,
              next_attempt = NULL,
@@ -346,11 +351,16 @@ fn end_copy(c: &Keyed<'_>, ending: &Ending, told: &mut Told, at: Timestamp) -> R
         origin.patient = None;
     }
     for notice in ending.notice.iter().filter(|notice| (left || ending.seen) && told.is_first(notice)) {
+        if superseded {
+            origin.behind = Some(notice.id.to_string());
+        }
         deliveries::insert(c, &origin, std::slice::from_ref(notice))?;
     }
+    let patient = origin.patient.take();
     for notice in ending.went.iter().flat_map(|went| &went.notices).filter(|notice| told.is_first(notice)) {
-        // Where it was sent before nothing of the recipient's goes: nothing of theirs waits for that.
-        origin.behind = Some(notice.id.to_string());
+        let is_there = ending.is_at(&notice.endpoint);
+        origin.behind = if sending && is_there { lane.clone() } else { Some(notice.id.to_string()) };
+        origin.patient = patient.clone().filter(|_| is_there);
         deliveries::insert(c, &origin, std::slice::from_ref(notice))?;
     }
     Ok(true)

@@ -242,7 +242,7 @@ pub(super) fn connect(database: &Path, purpose: Purpose) -> Result<Connection, O
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     // KiB when negative. The default of 2 MB makes a backlog of copies read the same pages again with every look; all connections together
     // have a bound, since each fills its own in time, and what they have not the system's cache has.
-    let kibibytes = if purpose == Purpose::Write { 12_288 } else { 5_120 };
+    let kibibytes = if purpose == Purpose::Write { 8_192 } else { 3_072 };
     connection.pragma_update(None, "cache_size", -kibibytes)?;
     connection.set_prepared_statement_cache_capacity(96);
     match purpose {
