@@ -102,6 +102,8 @@ fn step() -> impl Strategy<Value = Step> {
 enum Stage {
     Queued,
     Sent,
+    /// In an inbox: from there nothing is sent again.
+    Placed,
     Failed,
 }
 
@@ -219,8 +221,9 @@ impl Model {
                     )
                     .await;
                 // What failed, and what was sent and may not have come.
-                assert_eq!(again, Ok(copy.stage != Stage::Queued));
-                if copy.stage != Stage::Queued {
+                let goes_again = matches!(copy.stage, Stage::Sent | Stage::Failed);
+                assert_eq!(again, Ok(goes_again));
+                if goes_again {
                     (copy.stage, copy.due) = (Stage::Queued, self.now);
                 }
             }
@@ -266,7 +269,7 @@ impl Model {
         assert_eq!(placed.iter().map(|copy| copy.id).collect::<Vec<_>>(), ids);
         seen.placed += placed.len();
         for n in expected {
-            (self.copies[n].stage, self.copies[n].lease) = (Stage::Sent, None);
+            (self.copies[n].stage, self.copies[n].lease) = (Stage::Placed, None);
         }
     }
 

@@ -26,22 +26,36 @@ use crate::rows::{self, DELIVERY};
 use crate::sealing::{Keychain, Unread};
 use crate::stored::{beginnings, json, micros, signed, stays, stored_count};
 
-/// What may be sent: due at `$1` and leased by nobody then, the longest due first. Rows that another node is about to lease are
+/// What may be sent: due at `$1` and leased by nobody then, at most `$2`, the longest due first. Rows that another node is about to lease are
 /// passed over. For the endpoint `$3` only, for none of `$4`, and for none that begins as `$5` says.
-pub(super) const DUE: &str = "SELECT d.id, d.lease_until IS NOT NULL AS lapsed FROM deliveries d
-     WHERE d.state = 'queued' AND d.next_attempt <= $1 AND (d.lease_until IS NULL OR d.lease_until <= $1)
-         AND NOT EXISTS (SELECT 1 FROM deliveries older
-             WHERE older.state = 'queued' AND older.lane = d.lane AND older.recipient = d.recipient
-                 AND older.kind = d.kind AND older.sequence < d.sequence)
-         AND NOT EXISTS (SELECT 1 FROM deliveries sending
-             WHERE sending.lease_until > $1 AND sending.lane = d.lane AND sending.recipient = d.recipient
-                 AND sending.kind = d.kind AND sending.sequence < d.sequence)
-         AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.recipient = d.recipient)
-         AND NOT EXISTS (SELECT 1 FROM pauses WHERE recipient = '*')
-         AND ($3::text IS NULL OR d.endpoint = $3) AND d.endpoint <> ALL($4::text[])
+fn due_sql() -> String {
+    waiting(
+        "($3::text IS NULL OR d.endpoint = $3) AND d.endpoint <> ALL($4::text[])
          AND NOT EXISTS (SELECT 1 FROM unnest($5::text[]) AS hub(begins)
-             WHERE left(lower(d.endpoint), length(hub.begins)) = hub.begins)
-     ORDER BY d.next_attempt, d.sequence LIMIT $2 FOR UPDATE OF d SKIP LOCKED";
+             WHERE left(lower(d.endpoint), length(hub.begins)) = hub.begins)",
+    )
+}
+
+/// What may be placed into inboxes at `$1`, at most `$2`, in the same way, by an index of its own (`deliveries_placing`).
+fn placeable_sql() -> String {
+    waiting("d.transport = 'inbox'")
+}
+
+fn waiting(which: &str) -> String {
+    format!(
+        "SELECT d.id, d.lease_until IS NOT NULL AS lapsed FROM deliveries d
+         WHERE d.state = 'queued' AND d.next_attempt <= $1 AND (d.lease_until IS NULL OR d.lease_until <= $1) AND {which}
+             AND NOT EXISTS (SELECT 1 FROM deliveries older
+                 WHERE older.state = 'queued' AND older.lane = d.lane AND older.recipient = d.recipient
+                     AND older.kind = d.kind AND older.sequence < d.sequence)
+             AND NOT EXISTS (SELECT 1 FROM deliveries sending
+                 WHERE sending.lease_until > $1 AND sending.lane = d.lane AND sending.recipient = d.recipient
+                     AND sending.kind = d.kind AND sending.sequence < d.sequence)
+             AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.recipient = d.recipient)
+             AND NOT EXISTS (SELECT 1 FROM pauses WHERE recipient = '*')
+         ORDER BY d.next_attempt, d.sequence LIMIT $2 FOR UPDATE OF d SKIP LOCKED"
+    )
+}
 
 /// Now, by the clock by which leases run out and what waits becomes due.
 pub(super) async fn lease_now(
@@ -78,7 +92,7 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
     let only = claim.only.as_ref().map(json);
     let except: Vec<String> = claim.except.iter().map(json).collect();
     let full: Vec<String> = claim.full.iter().flat_map(beginnings).collect();
-    let due = due(c, (lease_now, claim.limit), (only, except, full)).await?;
+    let due = due(c, &due_sql(), &[&lease_now, &i64::from(claim.limit), &only, &except, &full]).await?;
     // Of an attempt that nobody ended nobody else has looked where the next one goes. What goes elsewhere is claimed as that.
     let lapsed: Vec<Uuid> = due.iter().filter(|(_, lapsed)| *lapsed).map(|(id, _)| *id).collect();
     let followed = if lapsed.is_empty() { Vec::new() } else { directory::follow(c, &lapsed).await? };
@@ -155,8 +169,7 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
 pub(super) async fn place<'j>(work: &mut Work<'j>, placing: &'j Placing) -> Result<Vec<DeliveryRecord>, Failure> {
     let (c, now) = (work.client(), micros(placing.now));
     let lease_now = lease_now(c, work.shared().lease_clock, placing.now).await?;
-    let only = Some(json(&Endpoint::Inbox {}));
-    let due = due(c, (lease_now, placing.limit), (only, Vec::new(), Vec::new())).await?;
+    let due = due(c, &placeable_sql(), &[&lease_now, &i64::from(placing.limit)]).await?;
     let due: Vec<Uuid> = due.into_iter().map(|(id, _)| id).collect();
     if due.is_empty() {
         return Ok(Vec::new());
@@ -211,14 +224,9 @@ pub(super) async fn place<'j>(work: &mut Work<'j>, placing: &'j Placing) -> Resu
     Ok(placed)
 }
 
-/// What is due, as [`DUE`] says: by when and how many; for which endpoint only, for which not, and for which hubs not. Beside each whether somebody
-/// had it, and the lease ran out.
-async fn due(
-    c: &Client,
-    (now, limit): (i64, u32),
-    (only, except, full): (Option<String>, Vec<String>, Vec<String>),
-) -> Result<Vec<(Uuid, bool)>, Failure> {
-    let due = session::all(c, DUE, &[&now, &i64::from(limit), &only, &except, &full]).await?;
+/// What is due, by a statement and its parameters, each with whether somebody had it, and the lease ran out.
+async fn due(c: &Client, sql: &str, params: session::Params<'_>) -> Result<Vec<(Uuid, bool)>, Failure> {
+    let due = session::all(c, sql, params).await?;
     let due = due.iter().map(|row| {
         let columns = Columns::of("deliveries", row);
         Ok((columns.parsed("id")?, columns.flag("lapsed")?))

@@ -25,20 +25,38 @@ use crate::stored::{beginnings, json, micros, signed, stored_count};
 
 /// What may be sent at `?1`, at most `?2`, the longest due first, while not everybody is paused; for the endpoint `?3` only, and not for those of the list
 /// `?4` (JSON), nor for those that begin as the list `?5` says (JSON).
-pub(super) const DUE: &str = "SELECT d.sequence, d.id, d.lease_until IS NOT NULL AS lapsed FROM deliveries d
-     WHERE d.state = 'queued' AND d.next_attempt <= ?1 AND (d.lease_until IS NULL OR d.lease_until <= ?1)
-         AND (?3 IS NULL OR d.endpoint = ?3)
+pub(super) fn due_sql() -> String {
+    waiting(
+        "",
+        "(?3 IS NULL OR d.endpoint = ?3)
          AND (?4 IS NULL OR d.endpoint NOT IN (SELECT value FROM json_each(?4)))
          AND (?5 IS NULL OR NOT EXISTS (SELECT 1 FROM json_each(?5) hub
-             WHERE substr(lower(d.endpoint), 1, length(hub.value)) = hub.value))
-         AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.recipient = d.recipient)
-         AND NOT EXISTS (SELECT 1 FROM deliveries older
-             WHERE older.state = 'queued' AND older.lane = d.lane AND older.recipient = d.recipient
-                 AND older.kind = d.kind AND older.sequence < d.sequence)
-         AND NOT EXISTS (SELECT 1 FROM deliveries sending
-             WHERE sending.lease_until > ?1 AND sending.lease_until IS NOT NULL AND sending.lane = d.lane
-                 AND sending.recipient = d.recipient AND sending.kind = d.kind AND sending.sequence < d.sequence)
-     ORDER BY d.next_attempt, d.sequence LIMIT ?2";
+             WHERE substr(lower(d.endpoint), 1, length(hub.value)) = hub.value))",
+    )
+}
+
+/// What may be placed into inboxes at `?1`, at most `?2`, in the same way; by an index of its own, or each look walks all that waits for others.
+pub(super) fn placeable_sql() -> String {
+    waiting(
+        "INDEXED BY deliveries_placing",
+        "CASE WHEN json_valid(d.endpoint) THEN json_extract(d.endpoint, '$.transport') END = 'inbox'",
+    )
+}
+
+fn waiting(by: &str, which: &str) -> String {
+    format!(
+        "SELECT d.sequence, d.id, d.lease_until IS NOT NULL AS lapsed FROM deliveries d {by}
+         WHERE d.state = 'queued' AND d.next_attempt <= ?1 AND (d.lease_until IS NULL OR d.lease_until <= ?1) AND {which}
+             AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.recipient = d.recipient)
+             AND NOT EXISTS (SELECT 1 FROM deliveries older
+                 WHERE older.state = 'queued' AND older.lane = d.lane AND older.recipient = d.recipient
+                     AND older.kind = d.kind AND older.sequence < d.sequence)
+             AND NOT EXISTS (SELECT 1 FROM deliveries sending
+                 WHERE sending.lease_until > ?1 AND sending.lease_until IS NOT NULL AND sending.lane = d.lane
+                     AND sending.recipient = d.recipient AND sending.kind = d.kind AND sending.sequence < d.sequence)
+         ORDER BY d.next_attempt, d.sequence LIMIT ?2"
+    )
+}
 
 /// Ends the lease of every queued copy. Only for the sole server at its start: whoever held one is dead, and its token
 /// completes nothing any more. That it was leased stays to be seen: no lease has the token that it has then.
@@ -63,7 +81,7 @@ pub(super) fn claim(c: &Keyed<'_>, claim: &Claim) -> Result<Vec<Lease>, Failure>
     // Endpoints are compared as they are stored.
     let except = (!except.is_empty()).then(|| json(&except.iter().map(json::<Endpoint>).collect::<Vec<_>>()));
     let full = (!full.is_empty()).then(|| json(&full.iter().flat_map(beginnings).collect::<Vec<_>>()));
-    let due = due(c, (now, *limit), (only.as_ref().map(json), except, full))?;
+    let due = due(c, &due_sql(), params![micros(now), limit, only.as_ref().map(json), except, full])?;
     let mut leases = Vec::with_capacity(due.len());
     for Due { sequence, id, lapsed } in due {
         // Of an attempt that nobody ended nobody else has looked where the next one goes. What goes elsewhere is claimed as that.
@@ -97,7 +115,7 @@ pub(super) fn claim(c: &Keyed<'_>, claim: &Claim) -> Result<Vec<Lease>, Failure>
 pub(super) fn place(c: &Keyed<'_>, placing: &Placing) -> Result<Vec<DeliveryRecord>, Failure> {
     let Placing { now, limit, told } = placing;
     let mut placed = Vec::new();
-    for Due { id, .. } in due(c, (*now, *limit), (Some(json(&Endpoint::Inbox {})), None, None))? {
+    for Due { id, .. } in due(c, &placeable_sql(), params![micros(*now), limit])? {
         let Ok(id) = id else { continue };
         let copy = match leased(c, id) {
             Ok((copy, _)) => copy,
@@ -134,18 +152,14 @@ fn placed_at(c: &Keyed<'_>, id: DeliveryId, attempt: u32, now: Timestamp) -> Res
     Ok(begun == 1)
 }
 
-/// What is due, as [`DUE`] says: by when and how many; for which endpoint only, for which not, and for which hubs not.
-fn due(
-    c: &Keyed<'_>,
-    (now, limit): (Timestamp, u32),
-    (only, except, full): (Option<String>, Option<String>, Option<String>),
-) -> Result<Vec<Due>, Failure> {
+/// What is due, by a statement and its parameters.
+fn due(c: &Keyed<'_>, sql: &str, params: impl rusqlite::Params) -> Result<Vec<Due>, Failure> {
     // Asked once: a backlog that waits for the end of a pause is not walked each time that it grows.
     if c.prepare_cached("SELECT 1 FROM pauses WHERE recipient = ?")?.exists([rows::EVERYBODY])? {
         return Ok(Vec::new());
     }
-    c.prepare_cached(DUE)?
-        .query_and_then(params![micros(now), limit, only, except, full], |row| {
+    c.prepare_cached(sql)?
+        .query_and_then(params, |row| {
             let columns = Columns::of("deliveries", row);
             // One that cannot be read keeps nobody from the others.
             Ok(Due { sequence: columns.count("sequence")?, id: columns.parsed("id"), lapsed: columns.flag("lapsed")? })

@@ -20,12 +20,19 @@ async fn claims_and_lists_use_their_indexes() {
         })
     };
     let asked = [("?1", "0"), ("?2", "9"), ("?3", "NULL"), ("?4", "NULL"), ("?5", "'[\"a\"]'")];
-    let claim =
-        asked.iter().fold(super::super::dispatch::DUE.to_owned(), |sql, (mark, value)| sql.replace(mark, value));
+    let claim = asked.iter().fold(super::super::dispatch::due_sql(), |sql, (mark, value)| sql.replace(mark, value));
     let claim = plan(claim).await.expect("explained");
     assert!(
         claim.contains("deliveries_due") && claim.contains("deliveries_queue") && claim.contains("deliveries_leased"),
         "{claim}"
+    );
+    let placing = super::super::dispatch::placeable_sql().replace("?1", "0").replace("?2", "9");
+    let placing = plan(placing).await.expect("explained");
+    assert!(
+        placing.contains("deliveries_placing")
+            && placing.contains("deliveries_queue")
+            && !placing.contains("TEMP B-TREE"),
+        "{placing}"
     );
     let overdue = crate::query::overdue(&DIALECT, "IN (SELECT value FROM json_each($2))");
     let overdue = overdue.replace("$1", "0").replace("$2", "'[]'").replace("$3", "9");
@@ -156,7 +163,7 @@ async fn a_fresh_message_enters_few_indexes() {
     };
     let sum = |entries: &[(String, i64)]| entries.iter().map(|(_, count)| count).sum::<i64>();
     let (copies, log) = (entries("deliveries"), entries("audit_log"));
-    assert_eq!(sum(&copies), 41, "{copies:?}");
+    assert_eq!(sum(&copies), 46, "{copies:?}");
     assert_eq!(sum(&log), 95, "{log:?}");
 }
 
