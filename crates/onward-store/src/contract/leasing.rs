@@ -18,7 +18,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use super::{Shared, accept_new, acceptance, at, delivery, ods, patient, row};
 
 /// Runs where nobody asks for more.
-const RUNS: u32 = 16;
+const RUNS: u32 = 24;
 /// Steps of the longest run.
 const STEPS: usize = 150;
 /// When whatever a run has left behind is due, and nobody's any more.
