@@ -1,4 +1,4 @@
-//! The pages in a real browser (Debian's `chromium`, driven by `tests/journeys/run.mjs`). `tests/journeys/install` puts what that
+//! The pages in a real browser (Debian's `chromium-headless-shell`, driven by `tests/journeys/run.mjs`). `tests/journeys/install` puts what that
 //! needs into `target/journeys`; without it the test says so loudly, and fails under `ONWARD_REQUIRE_CHROMIUM`.
 
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::lifecycle::{Version, copy_of};
 use crate::page_audit::taken_back;
 
-const CHROMIUM: &str = "/usr/bin/chromium";
+const CHROMIUM: &str = "/usr/bin/chromium-headless-shell";
 /// Text that would run, turn round or overflow if anything let it.
 const HOSTILE: &str =
     "&quot;&gt;&lt;img src=x onerror=alert(1)&gt;&lt;script&gt;alert(2)&lt;/script&gt;{{7*7}} \u{202e}txet";

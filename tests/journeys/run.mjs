@@ -103,9 +103,17 @@ async function whole_words(signedIn, path, least, is_for_paper) {
 // For people to look at: drawing the pages whole takes a quarter of the time.
 const picture = async (page, name, fullPage = true) => told.pictures && page.screenshot({ path: `${told.pictures}/${name}.png`, fullPage })
 
+// One page for each sign-in: a new one is a new process, which takes longer than what is looked at.
+const looked = new WeakMap()
+
 async function look(signedIn, name, open, widths = [1280, 320]) {
+  if (!looked.has(signedIn)) {
+    const title = { toString: () => title.now }
+    looked.set(signedIn, { page: watched(await signedIn.newPage(), title), title })
+  }
+  const { page, title } = looked.get(signedIn)
   for (const width of widths) {
-    const page = watched(await signedIn.newPage(), `${name} ${width}`)
+    title.now = `${name} ${width}`
     await page.setViewportSize({ width, height: 900 })
     await open(page)
     await judge(page, `${name} ${width}`)
@@ -129,7 +137,6 @@ async function look(signedIn, name, open, widths = [1280, 320]) {
       await picture(page, `${name}-forced-colours`)
       await page.emulateMedia({ forcedColors: 'none' })
     }
-    await page.close()
   }
 }
 

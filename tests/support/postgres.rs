@@ -173,9 +173,18 @@ impl Cluster {
     /// When it cannot be made.
     #[must_use]
     pub fn database(&self) -> String {
+        self.database_like("template1")
+    }
+
+    /// The address of a new database that has what the database of this name has, which nobody may use meanwhile.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn database_like(&self, template: &str) -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        self.sql("postgres", &format!("CREATE DATABASE {name}"));
+        self.sql("postgres", &format!("CREATE DATABASE {name} TEMPLATE {template}"));
         format!("postgres://{USER}@127.0.0.1:{}/{name}", self.port)
     }
 

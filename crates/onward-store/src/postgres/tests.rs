@@ -15,7 +15,7 @@ mod silence;
 mod upgrading;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use onward_core::audit::{AuditRow, AuditWord, StoredCheckpoint};
@@ -56,10 +56,28 @@ async fn node(url: &str, clock: LeaseClock) -> PostgresStore {
     PostgresStore::open_with(&settings(url), keys(), Arc::new(FixedClock), clock).await.expect("opens")
 }
 
+/// A database of its own on the shared server, with every table: a copy of one that was migrated, once, because two hundred migrations from
+/// nothing are half of what these tests cost.
+fn migrated(cluster: &Cluster) -> String {
+    static MIGRATED: OnceLock<String> = OnceLock::new();
+    let template = MIGRATED.get_or_init(|| {
+        let url = cluster.database();
+        let opened = url.clone();
+        // On a runtime that ends with it, and every connection too: a database that somebody is connected to is not copied.
+        let made = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async { drop(node(&opened, LeaseClock::Caller).await) });
+        });
+        made.join().expect("migrated");
+        url.rsplit('/').next().expect("a database's name").to_owned()
+    });
+    cluster.database_like(template)
+}
+
 /// A database of its own; the guard is its server and address.
 async fn fresh_shared() -> Option<((&'static Cluster, String), Shared)> {
     let cluster = cluster::shared()?;
-    let url = cluster.database();
+    let url = migrated(cluster);
     let store: Shared = Arc::new(node(&url, LeaseClock::Caller).await);
     Some(((cluster, url), store))
 }
@@ -77,7 +95,7 @@ impl Damage for (&Cluster, String) {
 /// Two nodes on a database of their own, leases by the database's clock.
 async fn two_nodes() -> Option<(&'static Cluster, String, [Shared; 2])> {
     let cluster = cluster::shared()?;
-    let url = cluster.database();
+    let url = migrated(cluster);
     let first = node(&url, LeaseClock::Database).await;
     let second = node(&url, LeaseClock::Database).await;
     Some((cluster, url, [Arc::new(first), Arc::new(second)]))
