@@ -1,15 +1,17 @@
 //! What was sent is corrected: later versions, withdrawals, recalls. Everyone who got the earlier one hears of it.
 
 use onward_connect::http::Method;
+use onward_core::audit::AuditWord;
 use onward_core::state::{DeliveryState, EndReason, HoldReason, RecipientKind};
-use onward_core::store::{Accepted, DeliveryRecord, Ended, TransferRecord};
-use onward_core::{DeliveryId, TransferId};
+use onward_core::store::{Accepted, DeliveryRecord, Ended, Pause, TransferRecord};
+use onward_core::{Clock as _, DeliveryId, OdsCode, SystemClock, TransferId};
 use onward_gateway::accept::Submission;
 use onward_gateway::holds::{Choice, Decider, Released};
 use onward_gateway::lifecycle::not_taken;
 use onward_server::session::Reply;
 use onward_tests::leaks::Session;
 use onward_tests::message::{self, fresh};
+use onward_tests::pharmacy::{Answers, Pharmacy};
 use onward_tests::world::{World, accepted, post_xml};
 use serde_json::{Value, json};
 
@@ -467,4 +469,47 @@ async fn a_replacement_that_cannot_be_processed_makes_both_null_and_void() {
     assert_eq!(shown["businessStatus"]["text"], "null-and-void");
     assert_eq!(task(&hospital, old).await["status"], "cancelled");
     assert!(record(&world, old).await.deliveries.iter().any(|copy| copy.notice.is_some()), "the home is told");
+}
+
+/// The newer version waits while the directory changes, and goes along.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_a_version_at_a_former_address_hears_that_it_was_replaced() {
+    let world = World::start_reaching_loopback().await;
+    let former = Pharmacy::start(&world, Answers::Takes).await;
+    let (hospital, store) = (world.hospital().await, world.gateway().store());
+    let first = Version::first();
+    let old = posted(&hospital, &first).await;
+    // A referral and a nomination.
+    former.until(|came| came.len() == 2).await;
+    let pharmacy: OdsCode = "FZZ01".parse().expect("a code");
+    let pause = Pause {
+        recipient: Some(pharmacy.clone()),
+        reason: "it moves".to_owned(),
+        by: "Ada Wells".to_owned(),
+        since: SystemClock.now(),
+    };
+    assert_eq!(store.pause(pause, Vec::new()).await, Ok(true));
+    let new = posted(&hospital, &first.next()).await;
+    let present = Pharmacy::start(&world, Answers::Takes).await;
+    assert_eq!(store.resume(Some(&pharmacy), Vec::new()).await, Ok(true));
+    present.until(|came| came.len() == 2).await;
+
+    world.gateway().look_once().await.expect("committed");
+    let came = former.until(|came| came.len() == 4).await;
+    let mut told: Vec<_> = came[2..].iter().map(|came| String::from_utf8_lossy(&came.body).into_owned()).collect();
+    for notice in &told {
+        assert!(notice.contains("version 2 replaces version 1: stop using version 1"), "{} bytes", notice.len());
+    }
+    told.dedup();
+    assert_eq!(told.len(), 2, "one of the referral, one of the nomination");
+    // Once: neither the next look nor a move that finds them told says it again, and nothing of it goes to the present address.
+    world.gateway().look_once().await.expect("committed");
+    let notices = |record: &TransferRecord| record.deliveries.iter().filter(|copy| copy.notice.is_some()).count();
+    assert_eq!((notices(&record(&world, old).await), notices(&record(&world, new).await)), (2, 0));
+    assert_eq!(present.came().len(), 2);
+    let entries = store.audit_entries(0, 10_000).await.expect("readable");
+    let withdrawn = entries.iter().filter(|entry| entry.columns.word == AuditWord::Withdraw.as_str());
+    let events = withdrawn.map(|entry| String::from_utf8_lossy(entry.content.event().expect("there")).into_owned());
+    let at_former = events.filter(|event| event.contains("where the newer one does not go"));
+    assert_eq!(at_former.count(), 2);
 }

@@ -52,8 +52,8 @@ pub use records::{
     OriginalMessage, Schema, StoredRendition, TransferRecord,
 };
 pub use resending::{
-    Again, Bulk, BulkState, BulkStep, CloseCopy, ClosedCopy, FormerAddress, ImportAudit, MovedAlong, NewBulk, Replay,
-    ResendStore, Whereto,
+    Again, Bulk, BulkState, BulkStep, CloseCopy, ClosedCopy, FormerAddress, ImportAudit, MovedAlong, NewBulk,
+    Readdressed, Replay, ResendStore, ToldElsewhere, Whereto,
 };
 pub use retracing::{Retrace, RetraceStore, Retraced};
 pub use steps::{Arrival, ArrivalQuery, CheckOutcome, Step, StepKind};

@@ -65,8 +65,8 @@ impl Gateway {
     }
 
     /// One look: clears what is over, and raises what nobody knows of; tells of erasures that lapsed; lets
-    /// replacements go on whose document has come, and carries out redirects that were granted and broke off. Gives the number of alerts
-    /// raised.
+    /// replacements go on whose document has come, carries out redirects that were granted and broke off, and tells whoever has a version where
+    /// the one that took its place does not go any more. Gives the number of alerts raised.
     ///
     /// # Errors
     /// When the store cannot be read or commit.
@@ -97,6 +97,9 @@ impl Gateway {
         self.tellings.notify_one();
         if let Err(error) = self.join_left_over().await {
             tracing::error!(%error, "replacements whose document has come could not be looked for");
+        }
+        if let Err(error) = self.tell_elsewhere().await {
+            tracing::error!(%error, "who is to be told where a newer version does not go could not be looked for");
         }
         // Last, and on its own: nobody's discharge stays unread because a request to erase could not be looked at.
         if let Err(error) = self.tell_lapses().await {

@@ -23,6 +23,7 @@ pub mod decided;
 pub mod decision;
 pub mod directory;
 pub mod dispatch;
+mod elsewhere;
 pub mod erasing;
 pub mod explain;
 pub mod explore;

@@ -8,6 +8,7 @@ pub(crate) mod climbing;
 pub(crate) mod closing;
 pub(crate) mod damaged;
 pub(crate) mod delivering;
+pub(crate) mod elsewhere;
 pub(crate) mod erasing;
 pub(crate) mod evidence;
 pub(crate) mod keeping;
@@ -223,6 +224,11 @@ macro_rules! every_contract {
             what_is_told_where_nobody_is_any_more_holds_up_nothing_of_the_recipients,
             what_left_after_a_copy_that_is_sent_again_is_counted,
             what_mesh_finds_by_the_person_is_only_their_own_practices,
+        );
+        $crate::contract::every_contract!($open, elsewhere:
+            whoever_has_an_earlier_version_where_the_newer_one_does_not_go_is_told_once,
+            a_copy_that_follows_or_is_sent_again_elsewhere_is_marked_each_time,
+            what_ended_otherwise_meanwhile_is_not_told_as_replaced,
         );
         $crate::contract::every_contract!($open, alerting:
             what_needs_a_person_is_raised_once_and_cleared,

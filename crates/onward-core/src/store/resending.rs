@@ -5,7 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Resend, StoreError};
+use super::{NewDelivery, Resend, StoreError};
 use crate::audit::AuditRow;
 use crate::directory::Endpoint;
 use crate::state::words;
@@ -158,6 +158,28 @@ pub struct MovedAlong {
     pub stay: u64,
 }
 
+/// A copy that took the place of earlier ones and was given another address since: whoever has an earlier one elsewhere is still to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Readdressed {
+    /// Which time it was given one, of all copies.
+    pub mark: u64,
+    /// The copy.
+    pub copy: DeliveryId,
+}
+
+/// What is told where a copy that took the place of earlier ones does not go.
+#[derive(Debug, Clone)]
+pub struct ToldElsewhere {
+    /// That it was given another address.
+    pub mark: u64,
+    /// The notices, each with the earlier copy that it is about; none where nobody needs one.
+    pub notices: Vec<NewDelivery>,
+    /// When.
+    pub at: Timestamp,
+    /// The audit rows.
+    pub audit: Vec<AuditRow>,
+}
+
 type ImportRule = dyn Fn(&[MovedAlong]) -> Vec<AuditRow> + Send + Sync;
 
 /// The audit rows of an import of the directory: made in its commit, because only that knows what became of queued copies.
@@ -269,6 +291,13 @@ pub trait ResendStore: Send + Sync + 'static {
     /// Where a copy was sent before it was given another address, the oldest first. What programs gave another address that did not keep this is not
     /// among them.
     async fn former_addresses(&self, delivery: DeliveryId) -> Result<Vec<FormerAddress>, StoreError>;
+    /// Copies that took the place of earlier ones and were given another address since, the oldest such change first; at most `limit`.
+    async fn readdressed(&self, limit: u32) -> Result<Vec<Readdressed>, StoreError>;
+    /// Queues these notices, and forgets that the copy was given another address. `false`, with nothing written, when somebody did so before.
+    ///
+    /// # Errors
+    /// [`StoreError::Overtaken`] when a copy that a notice is about is not superseded any more: whoever ended it otherwise told of that.
+    async fn tell_elsewhere(&self, told: ToldElsewhere) -> Result<bool, StoreError>;
     /// When and by whom a copy was closed, the oldest first.
     async fn closed_copies(&self, delivery: DeliveryId) -> Result<Vec<ClosedCopy>, StoreError>;
     /// How many younger copies of its lane (same person, or transfer; recipient; kind), notices left aside, have left since for their recipient:

@@ -54,7 +54,7 @@ pub(crate) fn copy(kind: RecipientKind, recipient: &str, endpoint: Endpoint) -> 
 }
 
 /// Imports, and gives what went along; an entry of the log tells it.
-async fn import(store: &Shared, entry: DirectoryEntry, second: i64) -> Vec<MovedAlong> {
+pub(crate) async fn import(store: &Shared, entry: DirectoryEntry, second: i64) -> Vec<MovedAlong> {
     let before = log(store).await.len();
     let told: Arc<Mutex<Vec<MovedAlong>>> = Arc::default();
     let audit = {

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::failure::Failure;
 use super::work::Work;
 use super::writers::before_another;
-use super::{Shared, dispatch, session};
+use super::{Shared, dispatch, elsewhere, session};
 use crate::columns::Columns;
 use crate::query::resending;
 use crate::rows;
@@ -108,6 +108,8 @@ const MOVE_ALONG: &str = "WITH found AS (SELECT d.id, d.attempts, c.former, c.pr
          FOR NO KEY UPDATE OF d SKIP LOCKED),
      formerly AS (INSERT INTO former_addresses (delivery, attempt, endpoint)
          SELECT id, attempts, former FROM found WHERE attempts > 0 ON CONFLICT DO NOTHING),
+     marked AS (INSERT INTO readdressed (delivery)
+         SELECT DISTINCT o.ended_by FROM found f JOIN deliveries o ON o.ended_by = f.id),
      moved AS (UPDATE deliveries d SET endpoint = f.present FROM found f WHERE d.id = f.id RETURNING d.recipient)
      SELECT recipient, count(*) AS copies FROM moved GROUP BY recipient";
 
@@ -161,6 +163,7 @@ pub(super) async fn follow(c: &Client, copies: &[Uuid]) -> Result<Vec<Uuid>, Fai
         let id: Uuid = Columns::of("deliveries", &row).parsed("id")?;
         session::execute(c, resending::FORMERLY, &[&json(&from), &id]).await?;
         session::execute(c, resending::READDRESS, &[&json(&to), &id]).await?;
+        elsewhere::mark(c, id).await?;
         followed.push(id);
     }
     Ok(followed)

@@ -12,6 +12,7 @@ mod connect;
 mod deliveries;
 mod directory;
 mod dispatch;
+mod elsewhere;
 mod erasures;
 mod evidence;
 mod failure;

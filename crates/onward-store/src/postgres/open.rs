@@ -56,6 +56,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration::new(include_str!("../../schema/postgres/0032_standing.sql"), 23),
     Migration::new(include_str!("../../schema/postgres/0033_addresses.sql"), 23),
     Migration::new(include_str!("../../schema/postgres/0034_placing.sql"), 23),
+    Migration::new(include_str!("../../schema/postgres/0035_readdressed.sql"), 23),
 ];
 /// The version from which on programs can put copies together from parts: none is written while an older one may serve.
 pub(super) const PARTS_SINCE: usize = 30;

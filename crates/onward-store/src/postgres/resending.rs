@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use onward_core::audit::AuditRow;
 use onward_core::directory::Endpoint;
 use onward_core::store::{
-    Bulk, BulkStep, CloseCopy, ClosedCopy, FormerAddress, NewBulk, Replay, Resend, ResendStore, StoreError, Whereto,
+    Bulk, BulkStep, CloseCopy, ClosedCopy, FormerAddress, NewBulk, Readdressed, Replay, Resend, ResendStore,
+    StoreError, ToldElsewhere, Whereto,
 };
 use onward_core::{BulkId, DeliveryId, OdsCode, ReplayId};
 use uuid::Uuid;
@@ -16,7 +17,7 @@ use super::failure::Failure;
 use super::keyed::Keyed;
 use super::session::{self, Params};
 use super::work::Work;
-use super::{DIALECT, PostgresStore, deliveries, directory};
+use super::{DIALECT, PostgresStore, deliveries, directory, elsewhere};
 use crate::columns::Columns;
 use crate::query;
 use crate::rows::REPLAYED;
@@ -42,6 +43,14 @@ impl ResendStore for PostgresStore {
 
     async fn former_addresses(&self, delivery: DeliveryId) -> Result<Vec<FormerAddress>, StoreError> {
         self.read(delivery, |c, delivery| former_addresses(c, *delivery).boxed()).await
+    }
+
+    async fn readdressed(&self, limit: u32) -> Result<Vec<Readdressed>, StoreError> {
+        self.read(limit, |c, limit| elsewhere::marked(c, *limit).boxed()).await
+    }
+
+    async fn tell_elsewhere(&self, told: ToldElsewhere) -> Result<bool, StoreError> {
+        self.writers.run(told, |work, told| elsewhere::tell(work, told).boxed()).await
     }
 
     async fn closed_copies(&self, delivery: DeliveryId) -> Result<Vec<ClosedCopy>, StoreError> {
@@ -122,6 +131,7 @@ pub(super) async fn requeue<'j>(
         && from != to
     {
         session::execute(c, query::resending::FORMERLY, &[&json(from), &again.delivery.0]).await?;
+        elsewhere::mark(c, again.delivery.0).await?;
     }
     if again.how == Resend::Replay {
         deliveries::put_words(c, "replay_words", again.delivery, again.why).await?;

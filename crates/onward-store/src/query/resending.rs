@@ -1,6 +1,7 @@
 //! Copies that people decide about: sent again, gone along with a changed address, or closed.
 
 use super::{Dialect, not_closed, unprocessed};
+use crate::versions::IS_SENDING;
 
 /// Closes at the first parameter the copy of the second, if it is dead and of the version of the third; gives its version from then on.
 pub(crate) fn close(dialect: &Dialect) -> String {
@@ -38,6 +39,24 @@ pub(crate) const WAITS_FOR_IT: &str = "d.state = 'queued' AND d.kind <> 'sender'
 /// Keeps that to the address `$1` went what attempts there were of the copy `$2`.
 pub(crate) const FORMERLY: &str = "INSERT INTO former_addresses (delivery, attempt, endpoint)
      SELECT id, attempts, $1 FROM deliveries WHERE id = $2 AND attempts > 0 ON CONFLICT DO NOTHING";
+
+/// Keeps that the copy `$1`, which has another address now, took the place of others.
+pub(crate) const MARK_READDRESSED: &str =
+    "INSERT INTO readdressed (delivery) SELECT DISTINCT ended_by FROM deliveries WHERE ended_by = $1";
+
+/// Such copies, `$1` at most.
+pub(crate) const READDRESSED: &str = "SELECT mark, delivery FROM readdressed ORDER BY mark LIMIT $1";
+
+/// Forgets the mark `$1`.
+pub(crate) const FORGET_READDRESSED: &str = "DELETE FROM readdressed WHERE mark = $1";
+
+/// What a notice needs of the superseded copy `$1` that it is about.
+pub(crate) fn superseded() -> String {
+    format!(
+        "SELECT transfer, sender, patient, erased, lane, endpoint, {IS_SENDING} AS sending FROM deliveries d
+         WHERE id = $1 AND ended = 'superseded'"
+    )
+}
 
 /// Gives the address `$1` to the copy `$2`, whose lease has ended.
 pub(crate) const READDRESS: &str =

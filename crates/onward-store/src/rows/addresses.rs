@@ -3,7 +3,7 @@
 use onward_core::OdsCode;
 use onward_core::directory::{DirectoryEntry, Endpoint};
 use onward_core::state::RecipientKind;
-use onward_core::store::{FormerAddress, MovedAlong, NewDelivery};
+use onward_core::store::{FormerAddress, MovedAlong, NewDelivery, Readdressed};
 
 use super::directory_entry;
 use crate::columns::{Columns, Corrupt};
@@ -63,6 +63,11 @@ pub(crate) fn received_at(columns: &Columns<'_>, endpoint: &Endpoint) -> bool {
 /// the directory before this one.
 pub(crate) fn is_overtaken(copy: &NewDelivery, version: u64, entry: Option<&DirectoryEntry>) -> bool {
     copy.directory.is_some_and(|read| read < version) && entry.is_some_and(|entry| *entry.endpoint() != copy.endpoint)
+}
+
+/// Of a row of [`crate::query::resending::READDRESSED`].
+pub(crate) fn readdressed(columns: &Columns<'_>) -> Result<Readdressed, Corrupt> {
+    Ok(Readdressed { mark: columns.count("mark")?, copy: columns.parsed("delivery")? })
 }
 
 /// Rows of [`former`], of the copy `$1`.

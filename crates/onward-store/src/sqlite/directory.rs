@@ -7,9 +7,9 @@ use onward_core::store::{DirectoryReading, ImportAudit, MovedAlong, NewDelivery}
 use onward_core::{DeliveryId, OdsCode};
 use rusqlite::{Row, params};
 
-use super::audit;
 use super::failure::Failure;
 use super::keyed::Keyed;
+use super::{audit, elsewhere};
 use crate::columns::Columns;
 use crate::query::resending;
 use crate::rows;
@@ -62,6 +62,7 @@ fn move_along(c: &Keyed<'_>, entries: &[DirectoryEntry], at: Timestamp) -> Resul
                 .collect::<Result<_, rusqlite::Error>>()?;
             for id in &along {
                 c.prepare_cached(resending::FORMERLY)?.execute(params![from, id])?;
+                elsewhere::mark(c, id)?;
             }
             copies = along.len() as u64;
         }
@@ -96,6 +97,7 @@ pub(super) fn follow(c: &Keyed<'_>, copy: DeliveryId) -> Result<bool, Failure> {
     }
     c.prepare_cached(resending::FORMERLY)?.execute(params![json(&from), id])?;
     c.prepare_cached(resending::READDRESS)?.execute(params![json(&to), id])?;
+    elsewhere::mark(c, &id)?;
     Ok(true)
 }
 

@@ -9,6 +9,7 @@ mod columns;
 mod deliveries;
 mod directory;
 mod dispatch;
+mod elsewhere;
 mod erasures;
 mod evidence;
 mod failure;

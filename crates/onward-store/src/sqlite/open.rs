@@ -62,6 +62,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration::new(include_str!("../../schema/sqlite/0032_standing.sql"), 25),
     Migration::new(include_str!("../../schema/sqlite/0033_addresses.sql"), 25),
     Migration::new(include_str!("../../schema/sqlite/0034_placing.sql"), 25),
+    Migration::new(include_str!("../../schema/sqlite/0035_readdressed.sql"), 25),
 ];
 /// The version from which on programs can put copies together from parts: none is written while an older one may serve.
 pub(super) const PARTS_SINCE: usize = 29;

@@ -5,14 +5,15 @@ use jiff::Timestamp;
 use onward_core::audit::AuditRow;
 use onward_core::directory::Endpoint;
 use onward_core::store::{
-    Bulk, BulkStep, CloseCopy, ClosedCopy, FormerAddress, NewBulk, Replay, Resend, ResendStore, StoreError, Whereto,
+    Bulk, BulkStep, CloseCopy, ClosedCopy, FormerAddress, NewBulk, Readdressed, Replay, Resend, ResendStore,
+    StoreError, ToldElsewhere, Whereto,
 };
 use onward_core::{BulkId, DeliveryId, OdsCode, ReplayId};
 use rusqlite::{Params, params};
 
 use super::failure::Failure;
 use super::keyed::Keyed;
-use super::{DIALECT, SqliteStore, audit, deliveries, directory};
+use super::{DIALECT, SqliteStore, audit, deliveries, directory, elsewhere};
 use crate::columns::Columns;
 use crate::query;
 use crate::rows::REPLAYED;
@@ -43,6 +44,14 @@ impl ResendStore for SqliteStore {
                 .collect()
         })
         .await
+    }
+
+    async fn readdressed(&self, limit: u32) -> Result<Vec<Readdressed>, StoreError> {
+        self.read(move |c| elsewhere::marked(c, limit)).await
+    }
+
+    async fn tell_elsewhere(&self, told: ToldElsewhere) -> Result<bool, StoreError> {
+        self.write(move |c| elsewhere::tell(c, &told)).await
     }
 
     async fn closed_copies(&self, delivery: DeliveryId) -> Result<Vec<ClosedCopy>, StoreError> {
@@ -144,6 +153,7 @@ pub(super) fn requeue(c: &Keyed<'_>, again: &Requeue<'_>, audit: &[AuditRow]) ->
         && from != to
     {
         c.prepare_cached(query::resending::FORMERLY)?.execute(params![json(from), id])?;
+        elsewhere::mark(c, &id)?;
     }
     if again.how == Resend::Replay {
         deliveries::put_words(c, "replay_words", again.delivery, again.why)?;

@@ -1,0 +1,85 @@
+//! A version that waits goes along when its recipient receives elsewhere from now on. Whoever has an earlier one at the former address was to be told
+//! by it, and gets a notice instead.
+
+use std::collections::BTreeSet;
+
+use onward_core::DeliveryId;
+use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
+use onward_core::directory::Endpoint;
+use onward_core::state::EndReason;
+use onward_core::store::{DeliveryRecord, NewDelivery, Readdressed, StoreError, ToldElsewhere};
+
+use crate::Gateway;
+
+/// Copies that are looked at in one round.
+const AT_ONCE: u32 = 100;
+
+impl Gateway {
+    /// Tells whoever has an earlier version where the copy that took its place no longer goes. What others changed meanwhile is looked at in the
+    /// next round.
+    pub(crate) async fn tell_elsewhere(&self) -> Result<(), StoreError> {
+        for Readdressed { mark, copy } in self.store.readdressed(AT_ONCE).await? {
+            match self.tell_of(mark, copy).await {
+                Ok(()) | Err(StoreError::Overtaken) => {}
+                // The others are told all the same.
+                Err(error) => {
+                    tracing::error!(%error, delivery = %copy, "an earlier version's address could not be told")
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell_of(&self, mark: u64, id: DeliveryId) -> Result<(), StoreError> {
+        let (notices, audit) = match self.store.delivery(id).await? {
+            Some(copy) => self.notices_elsewhere(&copy).await?,
+            None => (Vec::new(), Vec::new()),
+        };
+        let told = ToldElsewhere { mark, notices, at: self.clock.now(), audit };
+        if self.store.tell_elsewhere(told).await? {
+            self.work.notify_one();
+        }
+        Ok(())
+    }
+
+    /// A notice to each address that may have an earlier version of this copy, which does not go there, and was not told yet.
+    async fn notices_elsewhere(&self, copy: &DeliveryRecord) -> Result<(Vec<NewDelivery>, Vec<AuditRow>), StoreError> {
+        let (mut notices, mut audit) = (Vec::new(), Vec::new());
+        let Some(transfer) = self.store.transfer(copy.transfer).await? else { return Ok((notices, audit)) };
+        let earlier = self.versions_before(transfer.replaces).await?;
+        let told = earlier.iter().flat_map(|record| &record.deliveries);
+        let told = told.filter_map(|notice| Some((notice.notice.as_ref()?.of, &notice.endpoint)));
+        let told: Vec<(DeliveryId, &Endpoint)> = told.collect();
+        let is_its = |old: &&DeliveryRecord| {
+            let superseded = old.ended.is_some_and(|ended| ended.why == EndReason::Superseded);
+            superseded && (old.kind, &old.recipient) == (copy.kind, &copy.recipient) && old.is_readable()
+        };
+        let mut addresses = BTreeSet::new();
+        let olds: Vec<(u32, &DeliveryRecord)> =
+            earlier.iter().flat_map(|record| record.copies().filter(is_its).map(|old| (record.version, old))).collect();
+        for (version, old) in olds {
+            let reason =
+                format!("version {} replaces version {version}: stop using version {version}", transfer.version);
+            let went = self.went(old, EndReason::Superseded, &reason, &copy.endpoint).await?;
+            for notice in went.notices {
+                let address = notice.endpoint.told();
+                if !told.contains(&(old.id, &notice.endpoint)) && addresses.insert(address.clone()) {
+                    audit.push(self.elsewhere_row(old, &reason, &address));
+                    notices.push(notice);
+                }
+            }
+        }
+        Ok((notices, audit))
+    }
+
+    fn elsewhere_row(&self, old: &DeliveryRecord, reason: &str, address: &str) -> AuditRow {
+        let detail = format!("{}: {reason}; told at {address}, where the newer one does not go", EndReason::Superseded);
+        self.journal.row(&AuditEntry {
+            transfer: Some(old.transfer),
+            delivery: Some(old.id),
+            recipient: Some(old.recipient.clone()),
+            patient: old.patient.clone(),
+            ..AuditEntry::new(AuditWord::Withdraw, self.clock.now(), Agent::gateway(), detail)
+        })
+    }
+}

@@ -1,0 +1,121 @@
+//! Who has an earlier version where the newer one does not go any more.
+
+use onward_core::DeliveryId;
+use onward_core::audit::AuditWord;
+use onward_core::state::{DeliveryState, EndReason, RecipientKind};
+use onward_core::store::{
+    Acceptance, Again, AttemptOutcome, Ending, NewDelivery, Notice, Readdressed, Resend, StoreError, ToldElsewhere,
+    Whereto,
+};
+
+use super::delivering::{claim, end};
+use super::lifecycle::{ending, next_version, take_back};
+use super::readdressing::{copy, goes_to, https, import, pharmacy};
+use super::{Shared, accept_new, acceptance, at, log, patient, row};
+
+/// No marks.
+const NONE: [u64; 0] = [];
+
+fn sent() -> AttemptOutcome {
+    AttemptOutcome::Sent { state: DeliveryState::Sent, reference: None }
+}
+
+/// The first version, which was sent to `old`, and the second, which waits for it.
+async fn two_versions(store: &Shared, n: u32) -> ([Acceptance; 2], [DeliveryId; 2]) {
+    let at_old = || vec![copy(RecipientKind::PharmacyReferral, "FA123", https("old"))];
+    let mut first = acceptance(n);
+    first.transfer.patient = Some(patient(n));
+    first.deliveries = at_old();
+    let one = accept_new(store, first.clone()).await;
+    let lease = claim(store, 1).await.remove(0);
+    assert!(end(store, &lease, sent(), 2).await);
+    let mut second = Acceptance { deliveries: at_old(), ..next_version(n + 1, &first, &[]) };
+    second.transfer.patient = Some(patient(n));
+    let by = Some(second.deliveries[0].id);
+    second.endings = vec![Ending { by, ..ending(one, EndReason::Superseded) }];
+    let two = accept_new(store, second.clone()).await;
+    ([first, second], [one, two])
+}
+
+fn told(mark: u64, of: DeliveryId, address: &str) -> ToldElsewhere {
+    let notice = NewDelivery {
+        notice: Some(Notice { of, why: EndReason::Superseded }),
+        ..copy(RecipientKind::PharmacyReferral, "FA123", https(address))
+    };
+    ToldElsewhere { mark, notices: vec![notice], at: at(10), audit: vec![row(AuditWord::Withdraw)] }
+}
+
+async fn marks(store: &Shared) -> Vec<u64> {
+    store.readdressed(9).await.expect("readable").iter().map(|found| found.mark).collect()
+}
+
+pub(crate) async fn whoever_has_an_earlier_version_where_the_newer_one_does_not_go_is_told_once(store: Shared) {
+    import(&store, pharmacy(https("old")), 0).await;
+    let (_, [one, two]) = two_versions(&store, 1).await;
+    // One that took no other's place.
+    let mut alone = acceptance(3);
+    alone.deliveries = vec![copy(RecipientKind::PharmacyReferral, "FA123", https("old"))];
+    let alone = accept_new(&store, alone).await;
+    assert_eq!(marks(&store).await, NONE);
+    import(&store, pharmacy(https("new")), 3).await;
+    assert_eq!((goes_to(&store, two).await, goes_to(&store, alone).await), (https("new"), https("new")));
+    let found = store.readdressed(9).await.expect("readable");
+    let [Readdressed { mark, copy }] = found[..] else { panic!("{found:?}") };
+    assert_eq!((copy, store.readdressed(0).await), (two, Ok(Vec::new())));
+
+    let entries = log(&store).await.len();
+    assert_eq!(store.tell_elsewhere(told(mark, one, "old")).await, Ok(true));
+    assert_eq!(store.tell_elsewhere(told(mark, one, "old")).await, Ok(false), "another node has");
+    assert_eq!((log(&store).await.len(), marks(&store).await), (entries + 1, NONE.to_vec()));
+    // Neither the newer version nor the notice waits for the other, and the notice is about whom the copy there is about.
+    let leases = claim(&store, 20).await;
+    let mut going: Vec<_> = leases.iter().map(|lease| lease.delivery.endpoint.told()).collect();
+    going.sort();
+    assert_eq!(going, [https("new").told(), https("new").told(), https("old").told()]);
+    let notice = leases.iter().find(|lease| lease.delivery.notice.is_some()).expect("claimed");
+    assert_eq!(notice.delivery.patient, Some(patient(1)));
+    assert_eq!(notice.delivery.notice.as_ref().map(|notice| notice.of), Some(one));
+}
+
+pub(crate) async fn a_copy_that_follows_or_is_sent_again_elsewhere_is_marked_each_time(store: Shared) {
+    import(&store, pharmacy(https("old")), 0).await;
+    let (_, [one, two]) = two_versions(&store, 1).await;
+    let lease = claim(&store, 3).await.remove(0);
+    import(&store, pharmacy(https("new")), 4).await;
+    assert_eq!(marks(&store).await, NONE, "it is being sent to where the earlier one is");
+    assert!(end(&store, &lease, AttemptOutcome::Failed { reason: "404".to_owned() }, 5).await);
+    let to = Whereto::Directory { from: https("old"), to: https("new") };
+    let again = Again { how: Resend::Retry, to };
+    assert_eq!(store.requeue(two, again, "Ada Wells", "mended", at(6), vec![row(AuditWord::Release)]).await, Ok(true));
+    assert_eq!(marks(&store).await.len(), 1, "a person sent it again");
+    let lease = claim(&store, 7).await.remove(0);
+    import(&store, pharmacy(https("newest")), 8).await;
+    let again = AttemptOutcome::Retry { at: at(500), reason: "503".to_owned() };
+    assert!(end(&store, &lease, again, 9).await);
+    assert_eq!(goes_to(&store, two).await, https("newest"));
+    let found = marks(&store).await;
+    assert_eq!(found.len(), 2, "it followed");
+    assert!(found.is_sorted());
+    // An address that never was the copy's own may have it too: nobody knows whose it is now, and it is not told about whom.
+    assert_eq!(store.tell_elsewhere(told(found[0], one, "elsewhere")).await, Ok(true));
+    assert_eq!(marks(&store).await, found[1..]);
+    let notice = claim(&store, 20).await.remove(0).delivery;
+    assert_eq!((notice.endpoint, notice.patient), (https("elsewhere"), None));
+    // Nobody needs to be told: it is forgotten all the same.
+    let nobody = ToldElsewhere { mark: found[1], notices: Vec::new(), at: at(21), audit: Vec::new() };
+    assert_eq!(store.tell_elsewhere(nobody).await, Ok(true));
+    assert_eq!(marks(&store).await, NONE);
+}
+
+pub(crate) async fn what_ended_otherwise_meanwhile_is_not_told_as_replaced(store: Shared) {
+    import(&store, pharmacy(https("old")), 0).await;
+    let ([_, second], [one, two]) = two_versions(&store, 1).await;
+    import(&store, pharmacy(https("new")), 3).await;
+    let found = marks(&store).await;
+    let endings = [two, one].map(|of| ending(of, EndReason::Withdrawn)).to_vec();
+    assert_eq!(store.take_back(take_back(&second, Some(EndReason::Withdrawn), endings)).await, Ok(true));
+    let (entries, waiting) = (log(&store).await.len(), claim(&store, 70).await.len());
+    assert_eq!(store.tell_elsewhere(told(found[0], one, "old")).await, Err(StoreError::Overtaken));
+    assert_eq!((log(&store).await.len(), marks(&store).await), (entries, found), "what is refused leaves nothing");
+    assert_eq!(claim(&store, 71).await.len() + waiting, waiting);
+}
