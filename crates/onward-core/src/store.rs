@@ -53,7 +53,7 @@ pub use records::{
 };
 pub use resending::{
     Again, Bulk, BulkState, BulkStep, CloseCopy, ClosedCopy, FormerAddress, ImportAudit, MovedAlong, NewBulk,
-    Readdressed, Replay, ResendStore, ToldElsewhere, Whereto,
+    NoticeElsewhere, Readdressed, Replay, ResendStore, ToldElsewhere, Whereto,
 };
 pub use retracing::{Retrace, RetraceStore, Retraced};
 pub use steps::{Arrival, ArrivalQuery, CheckOutcome, Step, StepKind};

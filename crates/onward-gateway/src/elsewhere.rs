@@ -1,5 +1,5 @@
 //! A version that waits goes along when its recipient receives elsewhere from now on. Whoever has an earlier one at the former address was to be told
-//! by it, and gets a notice instead.
+//! by it, and gets a notice instead. So does whoever has one whose place was taken by another that never left.
 
 use std::collections::BTreeSet;
 
@@ -7,27 +7,32 @@ use onward_core::DeliveryId;
 use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
 use onward_core::directory::Endpoint;
 use onward_core::state::EndReason;
-use onward_core::store::{DeliveryRecord, NewDelivery, Readdressed, StoreError, ToldElsewhere};
+use onward_core::store::{DeliveryRecord, NoticeElsewhere, Readdressed, StoreError, ToldElsewhere};
 
 use crate::Gateway;
 
-/// Copies that are looked at in one round.
+/// Copies that are asked for at once.
 const AT_ONCE: u32 = 100;
 
 impl Gateway {
-    /// Tells whoever has an earlier version where the copy that took its place no longer goes. What others changed meanwhile is looked at in the
-    /// next round.
+    /// Tells whoever has an earlier version where the copy that took its place does not go. What others changed meanwhile, and what could not be
+    /// told, is looked at again in the next round.
     pub(crate) async fn tell_elsewhere(&self) -> Result<(), StoreError> {
-        for Readdressed { mark, copy } in self.store.readdressed(AT_ONCE).await? {
-            match self.tell_of(mark, copy).await {
-                Ok(()) | Err(StoreError::Overtaken) => {}
-                // The others are told all the same.
-                Err(error) => {
-                    tracing::error!(%error, delivery = %copy, "an earlier version's address could not be told")
+        let mut after = 0;
+        loop {
+            let found = self.store.readdressed(after, AT_ONCE).await?;
+            let Some(last) = found.last() else { return Ok(()) };
+            after = last.mark;
+            for Readdressed { mark, copy } in found {
+                match self.tell_of(mark, copy).await {
+                    Ok(()) | Err(StoreError::Overtaken) => {}
+                    // The others are told all the same.
+                    Err(error) => {
+                        tracing::error!(%error, delivery = %copy, "an earlier version's address could not be told")
+                    }
                 }
             }
         }
-        Ok(())
     }
 
     async fn tell_of(&self, mark: u64, id: DeliveryId) -> Result<(), StoreError> {
@@ -43,12 +48,17 @@ impl Gateway {
     }
 
     /// A notice to each address that may have an earlier version of this copy, which does not go there, and was not told yet.
-    async fn notices_elsewhere(&self, copy: &DeliveryRecord) -> Result<(Vec<NewDelivery>, Vec<AuditRow>), StoreError> {
+    async fn notices_elsewhere(
+        &self,
+        copy: &DeliveryRecord,
+    ) -> Result<(Vec<NoticeElsewhere>, Vec<AuditRow>), StoreError> {
         let (mut notices, mut audit) = (Vec::new(), Vec::new());
         let Some(transfer) = self.store.transfer(copy.transfer).await? else { return Ok((notices, audit)) };
         let earlier = self.versions_before(transfer.replaces).await?;
         let told = earlier.iter().flat_map(|record| &record.deliveries);
-        let told = told.filter_map(|notice| Some((notice.notice.as_ref()?.of, &notice.endpoint)));
+        let told = told.filter_map(|copy| {
+            Some((copy.notice.as_ref().filter(|notice| notice.why == EndReason::Superseded)?.of, &copy.endpoint))
+        });
         let told: Vec<(DeliveryId, &Endpoint)> = told.collect();
         let is_its = |old: &&DeliveryRecord| {
             let superseded = old.ended.is_some_and(|ended| ended.why == EndReason::Superseded);
@@ -63,9 +73,17 @@ impl Gateway {
             let went = self.went(old, EndReason::Superseded, &reason, &copy.endpoint).await?;
             for notice in went.notices {
                 let address = notice.endpoint.told();
-                if !told.contains(&(old.id, &notice.endpoint)) && addresses.insert(address.clone()) {
+                if addresses.contains(&address) {
+                    continue;
+                }
+                let arrived = notice.endpoint == old.endpoint && self.store.has_arrived(old.id).await?;
+                if !told.contains(&(old.id, &notice.endpoint)) {
                     audit.push(self.elsewhere_row(old, &reason, &address));
-                    notices.push(notice);
+                    notices.push(NoticeElsewhere { notice, named: arrived && old.patient.is_some() });
+                }
+                // Of the newest that they have; of what they may not have got, and what came before that.
+                if arrived {
+                    addresses.insert(address);
                 }
             }
         }
@@ -73,7 +91,7 @@ impl Gateway {
     }
 
     fn elsewhere_row(&self, old: &DeliveryRecord, reason: &str, address: &str) -> AuditRow {
-        let detail = format!("{}: {reason}; told at {address}, where the newer one does not go", EndReason::Superseded);
+        let detail = format!("{}: {reason}; told at {address}: the newer one goes elsewhere", EndReason::Superseded);
         self.journal.row(&AuditEntry {
             transfer: Some(old.transfer),
             delivery: Some(old.id),

@@ -206,7 +206,11 @@ impl Gateway {
                 addresses.push(address);
             }
         }
-        let has_come = !matches!(copy.state, DeliveryState::Queued | DeliveryState::Failed);
+        let has_come = match copy.ended {
+            None => !matches!(copy.state, DeliveryState::Queued | DeliveryState::Failed),
+            // What has ended is withdrawn, whatever it was before.
+            Some(_) => self.store.has_arrived(copy.id).await?,
+        };
         let kept = match addresses.contains(&&copy.endpoint) && has_come {
             true => self.readable_rendition(copy.id).await?,
             false => None,

@@ -229,6 +229,8 @@ macro_rules! every_contract {
             whoever_has_an_earlier_version_where_the_newer_one_does_not_go_is_told_once,
             a_copy_that_follows_or_is_sent_again_elsewhere_is_marked_each_time,
             what_ended_otherwise_meanwhile_is_not_told_as_replaced,
+            one_that_never_left_passes_on_whom_it_was_to_tell,
+            one_that_waited_and_takes_the_place_of_what_comes_late_is_looked_at,
         );
         $crate::contract::every_contract!($open, alerting:
             what_needs_a_person_is_raised_once_and_cleared,

@@ -158,22 +158,32 @@ pub struct MovedAlong {
     pub stay: u64,
 }
 
-/// A copy that took the place of earlier ones and was given another address since: whoever has an earlier one elsewhere is still to be told.
+/// A copy that took the place of earlier ones, of which somebody may have one where it does not go and was not told: it was given another address
+/// since, or comes after one that did not leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Readdressed {
-    /// Which time it was given one, of all copies.
+    /// Its place among what is to be looked at.
     pub mark: u64,
     /// The copy.
     pub copy: DeliveryId,
 }
 
+/// A notice to an address where the copy that took the place of an earlier one does not go.
+#[derive(Debug, Clone)]
+pub struct NoticeElsewhere {
+    /// It, with the earlier copy that it is about.
+    pub notice: NewDelivery,
+    /// Whether it says about whom that is: only where that copy is known to have arrived.
+    pub named: bool,
+}
+
 /// What is told where a copy that took the place of earlier ones does not go.
 #[derive(Debug, Clone)]
 pub struct ToldElsewhere {
-    /// That it was given another address.
+    /// The place of the copy among what is to be looked at.
     pub mark: u64,
-    /// The notices, each with the earlier copy that it is about; none where nobody needs one.
-    pub notices: Vec<NewDelivery>,
+    /// The notices; none where nobody needs one.
+    pub notices: Vec<NoticeElsewhere>,
     /// When.
     pub at: Timestamp,
     /// The audit rows.
@@ -291,12 +301,16 @@ pub trait ResendStore: Send + Sync + 'static {
     /// Where a copy was sent before it was given another address, the oldest first. What programs gave another address that did not keep this is not
     /// among them.
     async fn former_addresses(&self, delivery: DeliveryId) -> Result<Vec<FormerAddress>, StoreError>;
-    /// Copies that took the place of earlier ones and were given another address since, the oldest such change first; at most `limit`.
-    async fn readdressed(&self, limit: u32) -> Result<Vec<Readdressed>, StoreError>;
-    /// Queues these notices, and forgets that the copy was given another address. `false`, with nothing written, when somebody did so before.
+    /// Whether an attempt to send a copy to the address that it has now ended with it being there.
+    async fn has_arrived(&self, delivery: DeliveryId) -> Result<bool, StoreError>;
+    /// Copies that took the place of earlier ones, of which somebody may have one elsewhere and was not told, by their marks, those after `after`;
+    /// at most `limit`.
+    async fn readdressed(&self, after: u64, limit: u32) -> Result<Vec<Readdressed>, StoreError>;
+    /// Queues these notices, and forgets the mark. `false`, with nothing written, when somebody did so before.
     ///
     /// # Errors
-    /// [`StoreError::Overtaken`] when a copy that a notice is about is not superseded any more: whoever ended it otherwise told of that.
+    /// [`StoreError::Overtaken`] when a copy that a notice is about is not superseded any more, for whoever ended it otherwise told of that, or when
+    /// the person whom it names was erased.
     async fn tell_elsewhere(&self, told: ToldElsewhere) -> Result<bool, StoreError>;
     /// When and by whom a copy was closed, the oldest first.
     async fn closed_copies(&self, delivery: DeliveryId) -> Result<Vec<ClosedCopy>, StoreError>;

@@ -4,8 +4,8 @@ use onward_core::DeliveryId;
 use onward_core::audit::AuditWord;
 use onward_core::state::{DeliveryState, EndReason, RecipientKind};
 use onward_core::store::{
-    Acceptance, Again, AttemptOutcome, Ending, NewDelivery, Notice, Readdressed, Resend, StoreError, ToldElsewhere,
-    Whereto,
+    Acceptance, Again, AttemptOutcome, Ending, Late, NewDelivery, Notice, NoticeElsewhere, Readdressed, Resend,
+    StoreError, ToldElsewhere, Whereto,
 };
 
 use super::delivering::{claim, end};
@@ -37,21 +37,27 @@ async fn two_versions(store: &Shared, n: u32) -> ([Acceptance; 2], [DeliveryId; 
     ([first, second], [one, two])
 }
 
-fn told(mark: u64, of: DeliveryId, address: &str) -> ToldElsewhere {
+fn told(mark: u64, of: DeliveryId, address: &str, named: bool) -> ToldElsewhere {
     let notice = NewDelivery {
         notice: Some(Notice { of, why: EndReason::Superseded }),
         ..copy(RecipientKind::PharmacyReferral, "FA123", https(address))
     };
-    ToldElsewhere { mark, notices: vec![notice], at: at(10), audit: vec![row(AuditWord::Withdraw)] }
+    ToldElsewhere {
+        mark,
+        notices: vec![NoticeElsewhere { notice, named }],
+        at: at(10),
+        audit: vec![row(AuditWord::Withdraw)],
+    }
 }
 
 async fn marks(store: &Shared) -> Vec<u64> {
-    store.readdressed(9).await.expect("readable").iter().map(|found| found.mark).collect()
+    store.readdressed(0, 9).await.expect("readable").iter().map(|found| found.mark).collect()
 }
 
 pub(crate) async fn whoever_has_an_earlier_version_where_the_newer_one_does_not_go_is_told_once(store: Shared) {
     import(&store, pharmacy(https("old")), 0).await;
     let (_, [one, two]) = two_versions(&store, 1).await;
+    assert_eq!((store.has_arrived(one).await, store.has_arrived(two).await), (Ok(true), Ok(false)));
     // One that took no other's place.
     let mut alone = acceptance(3);
     alone.deliveries = vec![copy(RecipientKind::PharmacyReferral, "FA123", https("old"))];
@@ -59,13 +65,13 @@ pub(crate) async fn whoever_has_an_earlier_version_where_the_newer_one_does_not_
     assert_eq!(marks(&store).await, NONE);
     import(&store, pharmacy(https("new")), 3).await;
     assert_eq!((goes_to(&store, two).await, goes_to(&store, alone).await), (https("new"), https("new")));
-    let found = store.readdressed(9).await.expect("readable");
+    let found = store.readdressed(0, 9).await.expect("readable");
     let [Readdressed { mark, copy }] = found[..] else { panic!("{found:?}") };
-    assert_eq!((copy, store.readdressed(0).await), (two, Ok(Vec::new())));
+    assert_eq!((copy, store.readdressed(0, 0).await, store.readdressed(mark, 9).await), (two, Ok(vec![]), Ok(vec![])));
 
     let entries = log(&store).await.len();
-    assert_eq!(store.tell_elsewhere(told(mark, one, "old")).await, Ok(true));
-    assert_eq!(store.tell_elsewhere(told(mark, one, "old")).await, Ok(false), "another node has");
+    assert_eq!(store.tell_elsewhere(told(mark, one, "old", true)).await, Ok(true));
+    assert_eq!(store.tell_elsewhere(told(mark, one, "old", true)).await, Ok(false), "another node has");
     assert_eq!((log(&store).await.len(), marks(&store).await), (entries + 1, NONE.to_vec()));
     // Neither the newer version nor the notice waits for the other, and the notice is about whom the copy there is about.
     let leases = claim(&store, 20).await;
@@ -93,11 +99,12 @@ pub(crate) async fn a_copy_that_follows_or_is_sent_again_elsewhere_is_marked_eac
     let again = AttemptOutcome::Retry { at: at(500), reason: "503".to_owned() };
     assert!(end(&store, &lease, again, 9).await);
     assert_eq!(goes_to(&store, two).await, https("newest"));
+    assert_eq!(store.has_arrived(two).await, Ok(false), "two attempts came to nothing");
     let found = marks(&store).await;
     assert_eq!(found.len(), 2, "it followed");
     assert!(found.is_sorted());
-    // An address that never was the copy's own may have it too: nobody knows whose it is now, and it is not told about whom.
-    assert_eq!(store.tell_elsewhere(told(found[0], one, "elsewhere")).await, Ok(true));
+    // Where it is not known to have arrived they are not told about whom it is.
+    assert_eq!(store.tell_elsewhere(told(found[0], one, "elsewhere", false)).await, Ok(true));
     assert_eq!(marks(&store).await, found[1..]);
     let notice = claim(&store, 20).await.remove(0).delivery;
     assert_eq!((notice.endpoint, notice.patient), (https("elsewhere"), None));
@@ -115,7 +122,57 @@ pub(crate) async fn what_ended_otherwise_meanwhile_is_not_told_as_replaced(store
     let endings = [two, one].map(|of| ending(of, EndReason::Withdrawn)).to_vec();
     assert_eq!(store.take_back(take_back(&second, Some(EndReason::Withdrawn), endings)).await, Ok(true));
     let (entries, waiting) = (log(&store).await.len(), claim(&store, 70).await.len());
-    assert_eq!(store.tell_elsewhere(told(found[0], one, "old")).await, Err(StoreError::Overtaken));
+    assert_eq!(store.tell_elsewhere(told(found[0], one, "old", true)).await, Err(StoreError::Overtaken));
     assert_eq!((log(&store).await.len(), marks(&store).await), (entries, found), "what is refused leaves nothing");
     assert_eq!(claim(&store, 71).await.len() + waiting, waiting);
+}
+
+pub(crate) async fn one_that_never_left_passes_on_whom_it_was_to_tell(store: Shared) {
+    import(&store, pharmacy(https("old")), 0).await;
+    let ([_, second], [one, two]) = two_versions(&store, 1).await;
+    assert_eq!(marks(&store).await, NONE, "what takes the place of a first version tells of it by its end");
+    // The third goes elsewhere; of the second nothing ever left.
+    let elsewhere = vec![copy(RecipientKind::PharmacyReferral, "FA123", https("new"))];
+    let mut third = Acceptance { deliveries: elsewhere, ..next_version(3, &second, &[]) };
+    third.transfer.patient = Some(patient(1));
+    let three = third.deliveries[0].id;
+    third.endings = vec![Ending { by: Some(three), ..ending(two, EndReason::Superseded) }];
+    accept_new(&store, third).await;
+    let found = store.readdressed(0, 9).await.expect("readable");
+    let [Readdressed { mark, copy }] = found[..] else { panic!("{found:?}") };
+    assert_eq!(copy, three);
+    assert_eq!(store.tell_elsewhere(told(mark, one, "old", true)).await, Ok(true));
+    let mut going: Vec<_> = claim(&store, 20).await.into_iter().map(|lease| lease.delivery.endpoint.told()).collect();
+    going.sort();
+    assert_eq!(going, [https("new").told(), https("old").told()]);
+}
+
+pub(crate) async fn one_that_waited_and_takes_the_place_of_what_comes_late_is_looked_at(store: Shared) {
+    import(&store, pharmacy(https("old")), 0).await;
+    let at_old = || vec![copy(RecipientKind::PharmacyReferral, "FA123", https("old"))];
+    let mut first = acceptance(1);
+    first.deliveries = at_old();
+    let one = accept_new(&store, first.clone()).await;
+    let lease = claim(&store, 1).await.remove(0);
+    assert!(end(&store, &lease, sent(), 2).await);
+    // The newest comes before the one that it replaces, which replaces the first; and moves before that comes.
+    let mut newest = acceptance(3);
+    newest.transfer.awaits = Some("second".to_owned());
+    newest.deliveries = at_old();
+    let three = accept_new(&store, newest.clone()).await;
+    import(&store, pharmacy(https("new")), 3).await;
+    assert_eq!(marks(&store).await, NONE);
+    let mut late = next_version(2, &first, &[]);
+    late.deliveries.clear();
+    late.transfer.document_id = Some("second".to_owned());
+    late.late = Some(Late {
+        by: newest.transfer.id,
+        why: EndReason::Superseded,
+        reason: "a later version came before it".to_owned(),
+        earlier_stay: false,
+    });
+    late.endings = vec![Ending { by: Some(three), ..ending(one, EndReason::Superseded) }];
+    assert_eq!(store.accept(late).await, Ok(onward_core::store::Accepted::New));
+    let found = store.readdressed(0, 9).await.expect("readable");
+    assert_eq!(found.iter().map(|found| found.copy).collect::<Vec<_>>(), [three]);
 }

@@ -1,26 +1,49 @@
-//! Copies that took the place of earlier ones and were given another address: whoever has an earlier one elsewhere is told.
+//! Copies that took the place of earlier ones, of which somebody may have one where they do not go: they are told.
 
 use std::sync::Arc;
 
 use deadpool_postgres::Client;
-use onward_core::store::{NewDelivery, Readdressed, ToldElsewhere};
+use onward_core::DeliveryId;
+use onward_core::store::{Ending, NoticeElsewhere, Readdressed, ToldElsewhere};
 use uuid::Uuid;
 
 use super::failure::Failure;
 use super::work::Work;
 use super::{deliveries, session};
 use crate::columns::Columns;
-use crate::query::resending::{FORGET_READDRESSED, MARK_READDRESSED, READDRESSED, superseded};
+use crate::query::resending::{ARRIVED, FORGET_READDRESSED, MARK_LINE, MARK_READDRESSED, READDRESSED, SUPERSEDED};
 use crate::rows::addresses::readdressed;
-use crate::stored::{json, stored_count};
+use crate::stored::{json, micros, stored_count};
 
-/// Keeps that a copy has another address now, where it took the place of others. The caller holds it.
+/// Whoever has a version whose place another took that may never have left is to be told by the one after it.
+pub(super) async fn mark_line(c: &Client, endings: &[Ending]) -> Result<(), Failure> {
+    for by in endings.iter().filter_map(|ending| ending.by) {
+        session::execute(c, MARK_LINE, &[&by.0]).await?;
+    }
+    Ok(())
+}
+
+/// Copies that wait already take the place of one that came late, which may have gone elsewhere.
+pub(super) async fn mark_heirs(c: &Client, endings: &[Ending]) -> Result<(), Failure> {
+    for by in endings.iter().filter_map(|ending| ending.by) {
+        mark(c, by.0).await?;
+    }
+    Ok(())
+}
+
+/// Keeps that a copy has another address now, where it took the place of others.
 pub(super) async fn mark(c: &Client, copy: Uuid) -> Result<(), Failure> {
     session::execute(c, MARK_READDRESSED, &[&copy]).await.map(drop)
 }
 
-pub(super) async fn marked(c: &Client, limit: u32) -> Result<Vec<Readdressed>, Failure> {
-    let found = session::all(c, READDRESSED, &[&i64::from(limit)]).await?;
+pub(super) async fn has_arrived(c: &Client, copy: DeliveryId) -> Result<bool, Failure> {
+    let found =
+        session::first(c, ARRIVED, &[&copy.0]).await?.ok_or_else(|| Failure::corrupt("attempts", "delivery"))?;
+    Ok(Columns::of("attempts", &found).flag("arrived")?)
+}
+
+pub(super) async fn marked(c: &Client, after: u64, limit: u32) -> Result<Vec<Readdressed>, Failure> {
+    let found = session::all(c, READDRESSED, &[&stored_count(after), &i64::from(limit)]).await?;
     found.iter().map(|row| Ok(readdressed(&Columns::of("readdressed", row))?)).collect()
 }
 
@@ -37,19 +60,25 @@ pub(super) async fn tell<'j>(work: &mut Work<'j>, told: &'j ToldElsewhere) -> Re
 
 /// Nothing of the recipient's waits for such a notice; it waits only for what is being sent there. The copy that it is about is held, so that
 /// it does not end otherwise meanwhile.
-async fn queue<'j>(work: &mut Work<'j>, notice: &'j NewDelivery, told: &ToldElsewhere) -> Result<(), Failure> {
+async fn queue<'j>(
+    work: &mut Work<'j>,
+    NoticeElsewhere { notice, named }: &'j NoticeElsewhere,
+    told: &ToldElsewhere,
+) -> Result<(), Failure> {
     let of = notice.notice.as_ref().ok_or(Failure::Overtaken)?.of;
-    let sql = format!("{} FOR UPDATE OF d", superseded());
-    let found = session::first(work.client(), &sql, &[&of.0]).await?.ok_or(Failure::Overtaken)?;
-    let (is_there, lane) = {
+    let sql = format!("{SUPERSEDED} FOR UPDATE OF d");
+    let found = session::first(work.client(), &sql, &[&micros(told.at), &of.0]).await?.ok_or(Failure::Overtaken)?;
+    let lane = {
         let columns = Columns::of("deliveries", &found);
-        let is_there = columns.get::<String>("endpoint")? == json(&notice.endpoint);
-        let waits = is_there && columns.flag("sending")?;
-        (is_there, if waits { columns.get("lane")? } else { notice.id.to_string() })
+        if *named && columns.flag("gone")? {
+            return Err(Failure::Overtaken);
+        }
+        let waits = columns.get::<String>("endpoint")? == json(&notice.endpoint) && columns.flag("sending")?;
+        if waits { columns.get("lane")? } else { notice.id.to_string() }
     };
     let mut origin = deliveries::origin(work.client(), &found, told.at).await?;
     origin.behind = Some(lane);
-    origin.patient = origin.patient.filter(|_| is_there);
+    origin.patient = origin.patient.filter(|_| *named);
     work.queue(&Arc::new(origin), notice);
     Ok(())
 }

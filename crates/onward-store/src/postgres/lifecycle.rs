@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::columns::numbered;
 use super::deliveries;
+use super::elsewhere;
 use super::failure::Failure;
 use super::keyed::Keyed;
 use super::session;
@@ -174,7 +175,7 @@ pub(super) async fn come_late<'j>(
         return Err(Failure::Overtaken);
     }
     end_copies(work, endings, at).await?;
-    Ok(())
+    elsewhere::mark_heirs(work.client(), endings).await
 }
 
 /// Gives `transfer` its predecessor, which names it already, and all from there on their places among the versions.
@@ -286,6 +287,9 @@ pub(super) async fn supersede<'j>(
         return Err(Failure::Overtaken);
     }
     end_copies(work, endings, at).await?;
+    if earlier.len() > 1 {
+        elsewhere::mark_line(work.client(), endings).await?;
+    }
     Ok(())
 }
 

@@ -45,8 +45,12 @@ impl ResendStore for PostgresStore {
         self.read(delivery, |c, delivery| former_addresses(c, *delivery).boxed()).await
     }
 
-    async fn readdressed(&self, limit: u32) -> Result<Vec<Readdressed>, StoreError> {
-        self.read(limit, |c, limit| elsewhere::marked(c, *limit).boxed()).await
+    async fn has_arrived(&self, delivery: DeliveryId) -> Result<bool, StoreError> {
+        self.read(delivery, |c, delivery| elsewhere::has_arrived(c, *delivery).boxed()).await
+    }
+
+    async fn readdressed(&self, after: u64, limit: u32) -> Result<Vec<Readdressed>, StoreError> {
+        self.read((after, limit), |c, (after, limit)| elsewhere::marked(c, *after, *limit).boxed()).await
     }
 
     async fn tell_elsewhere(&self, told: ToldElsewhere) -> Result<bool, StoreError> {

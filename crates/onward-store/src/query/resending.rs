@@ -1,7 +1,6 @@
 //! Copies that people decide about: sent again, gone along with a changed address, or closed.
 
 use super::{Dialect, not_closed, unprocessed};
-use crate::versions::IS_SENDING;
 
 /// Closes at the first parameter the copy of the second, if it is dead and of the version of the third; gives its version from then on.
 pub(crate) fn close(dialect: &Dialect) -> String {
@@ -40,23 +39,30 @@ pub(crate) const WAITS_FOR_IT: &str = "d.state = 'queued' AND d.kind <> 'sender'
 pub(crate) const FORMERLY: &str = "INSERT INTO former_addresses (delivery, attempt, endpoint)
      SELECT id, attempts, $1 FROM deliveries WHERE id = $2 AND attempts > 0 ON CONFLICT DO NOTHING";
 
-/// Keeps that the copy `$1`, which has another address now, took the place of others.
+/// Marks the copy `$1`, which goes elsewhere than was known, where it took the place of others.
 pub(crate) const MARK_READDRESSED: &str =
     "INSERT INTO readdressed (delivery) SELECT DISTINCT ended_by FROM deliveries WHERE ended_by = $1";
 
-/// Such copies, `$1` at most.
-pub(crate) const READDRESSED: &str = "SELECT mark, delivery FROM readdressed ORDER BY mark LIMIT $1";
+/// Marks the copy `$1` where one whose place it takes had taken another's, which that may never have reached.
+pub(crate) const MARK_LINE: &str = "INSERT INTO readdressed (delivery) SELECT DISTINCT d.ended_by FROM deliveries d
+     JOIN deliveries o ON o.ended_by = d.id WHERE d.ended_by = $1 AND o.ended = 'superseded'";
+
+/// Such copies after the mark `$1`, `$2` at most.
+pub(crate) const READDRESSED: &str = "SELECT mark, delivery FROM readdressed WHERE mark > $1 ORDER BY mark LIMIT $2";
 
 /// Forgets the mark `$1`.
 pub(crate) const FORGET_READDRESSED: &str = "DELETE FROM readdressed WHERE mark = $1";
 
-/// What a notice needs of the superseded copy `$1` that it is about.
-pub(crate) fn superseded() -> String {
-    format!(
-        "SELECT transfer, sender, patient, erased, lane, endpoint, {IS_SENDING} AS sending FROM deliveries d
-         WHERE id = $1 AND ended = 'superseded'"
-    )
-}
+/// What a notice needs, at the moment `$1`, of the superseded copy `$2` that it is about.
+pub(crate) const SUPERSEDED: &str =
+    "SELECT transfer, sender, patient, erased, erased IS NOT NULL AS gone, lane, endpoint,
+         coalesce(lease_until > $1, FALSE) AS sending
+     FROM deliveries d WHERE id = $2 AND ended = 'superseded'";
+
+/// Whether the copy `$1` came to where it goes now.
+pub(crate) const ARRIVED: &str =
+    "SELECT EXISTS (SELECT 1 FROM attempts a WHERE a.delivery = $1 AND a.outcome = 'sent' AND a.attempt >
+     coalesce((SELECT max(f.attempt) FROM former_addresses f WHERE f.delivery = $1), 0)) AS arrived";
 
 /// Gives the address `$1` to the copy `$2`, whose lease has ended.
 pub(crate) const READDRESS: &str =

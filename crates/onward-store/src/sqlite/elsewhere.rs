@@ -1,16 +1,30 @@
-//! Copies that took the place of earlier ones and were given another address: whoever has an earlier one elsewhere is told.
+//! Copies that took the place of earlier ones, of which somebody may have one where they do not go: they are told.
 
-use onward_core::store::{NewDelivery, Readdressed, ToldElsewhere};
+use onward_core::DeliveryId;
+use onward_core::store::{Ending, NoticeElsewhere, Readdressed, ToldElsewhere};
 use rusqlite::params;
 
 use super::failure::Failure;
 use super::keyed::Keyed;
 use super::{audit, deliveries};
 use crate::columns::Columns;
-use crate::query::resending::{FORGET_READDRESSED, MARK_READDRESSED, READDRESSED, superseded};
+use crate::query::resending::{ARRIVED, FORGET_READDRESSED, MARK_LINE, MARK_READDRESSED, READDRESSED, SUPERSEDED};
 use crate::rows::Origin;
 use crate::rows::addresses::readdressed;
-use crate::stored::{json, stored_count};
+use crate::stored::{json, micros, stored_count};
+
+/// Whoever has a version whose place another took that may never have left is to be told by the one after it.
+pub(super) fn mark_line(c: &Keyed<'_>, endings: &[Ending]) -> Result<(), Failure> {
+    for by in endings.iter().filter_map(|ending| ending.by) {
+        c.prepare_cached(MARK_LINE)?.execute([by.to_string()])?;
+    }
+    Ok(())
+}
+
+/// Copies that wait already take the place of one that came late, which may have gone elsewhere.
+pub(super) fn mark_heirs(c: &Keyed<'_>, endings: &[Ending]) -> Result<(), Failure> {
+    endings.iter().filter_map(|ending| ending.by).try_for_each(|by| mark(c, &by.to_string()))
+}
 
 /// Keeps that a copy has another address now, where it took the place of others.
 pub(super) fn mark(c: &Keyed<'_>, copy: &str) -> Result<(), Failure> {
@@ -18,9 +32,13 @@ pub(super) fn mark(c: &Keyed<'_>, copy: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn marked(c: &Keyed<'_>, limit: u32) -> Result<Vec<Readdressed>, Failure> {
+pub(super) fn has_arrived(c: &Keyed<'_>, copy: DeliveryId) -> Result<bool, Failure> {
+    Ok(c.prepare_cached(ARRIVED)?.query_row([copy.to_string()], |row| row.get(0))?)
+}
+
+pub(super) fn marked(c: &Keyed<'_>, after: u64, limit: u32) -> Result<Vec<Readdressed>, Failure> {
     c.prepare_cached(READDRESSED)?
-        .query_and_then([limit], |row| Ok(readdressed(&Columns::of("readdressed", row))?))?
+        .query_and_then(params![stored_count(after), limit], |row| Ok(readdressed(&Columns::of("readdressed", row))?))?
         .collect()
 }
 
@@ -36,18 +54,24 @@ pub(super) fn tell(c: &Keyed<'_>, told: &ToldElsewhere) -> Result<bool, Failure>
 }
 
 /// Nothing of the recipient's waits for such a notice; it waits only for what is being sent there.
-fn queue(c: &Keyed<'_>, notice: &NewDelivery, told: &ToldElsewhere) -> Result<(), Failure> {
+fn queue(
+    c: &Keyed<'_>,
+    NoticeElsewhere { notice, named }: &NoticeElsewhere,
+    told: &ToldElsewhere,
+) -> Result<(), Failure> {
     let of = notice.notice.as_ref().ok_or(Failure::Overtaken)?.of.to_string();
     let found = c
-        .prepare_cached(&superseded())?
-        .query_and_then(params![of], |row| {
+        .prepare_cached(SUPERSEDED)?
+        .query_and_then(params![micros(told.at), of], |row| {
             let columns = Columns::of("deliveries", row);
+            if *named && columns.flag("gone")? {
+                return Err(Failure::Overtaken);
+            }
             let transfer = columns.parsed("transfer")?;
             let mut origin = c.opened(|keys| Origin::of(&columns, keys, transfer, told.at))?;
-            let is_there = columns.get::<String>("endpoint")? == json(&notice.endpoint);
-            let waits = is_there && columns.flag("sending")?;
+            let waits = columns.get::<String>("endpoint")? == json(&notice.endpoint) && columns.flag("sending")?;
             origin.behind = Some(if waits { columns.get("lane")? } else { notice.id.to_string() });
-            origin.patient = origin.patient.filter(|_| is_there);
+            origin.patient = origin.patient.filter(|_| *named);
             Ok::<_, Failure>(origin)
         })?
         .next()

@@ -9,6 +9,7 @@ use rusqlite::params;
 
 use super::audit;
 use super::deliveries;
+use super::elsewhere;
 use super::failure::Failure;
 use super::keyed::Keyed;
 use super::transfers;
@@ -149,6 +150,7 @@ pub(super) fn come_late(
         return Err(Failure::Overtaken);
     }
     end_copies(c, endings, at)?;
+    elsewhere::mark_heirs(c, endings)?;
     for id in earlier {
         end_transfer(c, id, late.why, &late.reason, at)?;
     }
@@ -254,6 +256,9 @@ pub(super) fn supersede(
         return Ok(false);
     }
     end_copies(c, endings, at)?;
+    if earlier.len() > 1 {
+        elsewhere::mark_line(c, endings)?;
+    }
     for id in earlier {
         end_transfer(c, id, EndReason::Superseded, "a later version took its place", at)?;
     }

@@ -46,8 +46,12 @@ impl ResendStore for SqliteStore {
         .await
     }
 
-    async fn readdressed(&self, limit: u32) -> Result<Vec<Readdressed>, StoreError> {
-        self.read(move |c| elsewhere::marked(c, limit)).await
+    async fn has_arrived(&self, delivery: DeliveryId) -> Result<bool, StoreError> {
+        self.read(move |c| elsewhere::has_arrived(c, delivery)).await
+    }
+
+    async fn readdressed(&self, after: u64, limit: u32) -> Result<Vec<Readdressed>, StoreError> {
+        self.read(move |c| elsewhere::marked(c, after, limit)).await
     }
 
     async fn tell_elsewhere(&self, told: ToldElsewhere) -> Result<bool, StoreError> {
