@@ -30,7 +30,9 @@ WORKDIR /var/lib/onward
 VOLUME /var/lib/onward
 # The configuration's folder is read-only, so the audit log's key is made in the volume at first. Better: make it elsewhere, mount
 # it, and name it here: who has both the database and this key can rewrite the log.
-ENV ONWARD__SERVER__LISTEN=0.0.0.0:8443 \
+# Two of glibc's arenas: one for each of many threads takes a quarter more memory under load.
+ENV MALLOC_ARENA_MAX=2 \
+    ONWARD__SERVER__LISTEN=0.0.0.0:8443 \
     ONWARD__STORE__URL=sqlite:/var/lib/onward/onward.db \
     ONWARD__AUDIT__SIGNING_KEY_FILE=/var/lib/onward/audit-signing.key
 EXPOSE 8443
