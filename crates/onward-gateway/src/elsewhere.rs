@@ -1,8 +1,6 @@
 //! A version that waits goes along when its recipient receives elsewhere from now on. Whoever has an earlier one at the former address was to be told
 //! by it, and gets a notice instead. So does whoever has one whose place was taken by another that never left.
 
-use std::collections::BTreeSet;
-
 use onward_core::DeliveryId;
 use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
 use onward_core::directory::Endpoint;
@@ -64,7 +62,7 @@ impl Gateway {
             let superseded = old.ended.is_some_and(|ended| ended.why == EndReason::Superseded);
             superseded && (old.kind, &old.recipient) == (copy.kind, &copy.recipient) && old.is_readable()
         };
-        let mut addresses = BTreeSet::new();
+        let mut addresses: Vec<Endpoint> = Vec::new();
         let olds: Vec<(u32, &DeliveryRecord)> =
             earlier.iter().flat_map(|record| record.copies().filter(is_its).map(|old| (record.version, old))).collect();
         for (version, old) in olds {
@@ -72,18 +70,18 @@ impl Gateway {
                 format!("version {} replaces version {version}: stop using version {version}", transfer.version);
             let went = self.went(old, EndReason::Superseded, &reason, &copy.endpoint).await?;
             for notice in went.notices {
-                let address = notice.endpoint.told();
+                let address = notice.endpoint.clone();
                 if addresses.contains(&address) {
                     continue;
                 }
                 let arrived = notice.endpoint == old.endpoint && self.store.has_arrived(old.id).await?;
                 if !told.contains(&(old.id, &notice.endpoint)) {
-                    audit.push(self.elsewhere_row(old, &reason, &address));
+                    audit.push(self.elsewhere_row(old, &reason, &address.told()));
                     notices.push(NoticeElsewhere { notice, named: arrived && old.patient.is_some() });
                 }
                 // Of the newest that they have; of what they may not have got, and what came before that.
                 if arrived {
-                    addresses.insert(address);
+                    addresses.push(address);
                 }
             }
         }

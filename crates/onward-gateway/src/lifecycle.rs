@@ -207,11 +207,12 @@ impl Gateway {
             }
         }
         let has_come = match copy.ended {
+            _ if !addresses.contains(&&copy.endpoint) => false,
             None => !matches!(copy.state, DeliveryState::Queued | DeliveryState::Failed),
             // What has ended is withdrawn, whatever it was before.
             Some(_) => self.store.has_arrived(copy.id).await?,
         };
-        let kept = match addresses.contains(&&copy.endpoint) && has_come {
+        let kept = match has_come {
             true => self.readable_rendition(copy.id).await?,
             false => None,
         };

@@ -230,6 +230,7 @@ macro_rules! every_contract {
             a_copy_that_follows_or_is_sent_again_elsewhere_is_marked_each_time,
             what_ended_otherwise_meanwhile_is_not_told_as_replaced,
             one_that_never_left_passes_on_whom_it_was_to_tell,
+            where_it_is_just_being_sent_nobody_is_told_yet,
             one_that_waited_and_takes_the_place_of_what_comes_late_is_looked_at,
         );
         $crate::contract::every_contract!($open, alerting:

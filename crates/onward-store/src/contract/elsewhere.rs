@@ -176,3 +176,29 @@ pub(crate) async fn one_that_waited_and_takes_the_place_of_what_comes_late_is_lo
     let found = store.readdressed(0, 9).await.expect("readable");
     assert_eq!(found.iter().map(|found| found.copy).collect::<Vec<_>>(), [three]);
 }
+
+pub(crate) async fn where_it_is_just_being_sent_nobody_is_told_yet(store: Shared) {
+    import(&store, pharmacy(https("old")), 0).await;
+    let at_old = || vec![copy(RecipientKind::PharmacyReferral, "FA123", https("old"))];
+    let mut first = acceptance(1);
+    first.deliveries = at_old();
+    let one = accept_new(&store, first.clone()).await;
+    let lease = claim(&store, 1).await.remove(0);
+    // It is replaced while it is being sent, and its recipient moves.
+    let mut second = Acceptance { deliveries: at_old(), ..next_version(2, &first, &[]) };
+    let by = Some(second.deliveries[0].id);
+    second.endings = vec![Ending { by, ..ending(one, EndReason::Superseded) }];
+    accept_new(&store, second).await;
+    import(&store, pharmacy(https("new")), 2).await;
+    let found = marks(&store).await;
+    assert_eq!(store.tell_elsewhere(told(found[0], one, "old", false)).await, Err(StoreError::Overtaken));
+    assert_eq!((marks(&store).await, store.has_arrived(one).await), (found.clone(), Ok(false)));
+    end(&store, &lease, sent(), 3).await;
+    // Whether or not it ends, it is over with the lease.
+    let mut later = told(found[0], one, "old", false);
+    later.at = at(60);
+    assert_eq!(store.tell_elsewhere(later).await, Ok(true));
+    let mut going: Vec<_> = claim(&store, 60).await.into_iter().map(|lease| lease.delivery.endpoint.told()).collect();
+    going.sort();
+    assert_eq!(going, [https("new").told(), https("old").told()], "neither waits for the other");
+}

@@ -163,7 +163,7 @@ pub(super) async fn follow(c: &Client, copies: &[Uuid]) -> Result<Vec<Uuid>, Fai
         let id: Uuid = Columns::of("deliveries", &row).parsed("id")?;
         session::execute(c, resending::FORMERLY, &[&json(&from), &id]).await?;
         session::execute(c, resending::READDRESS, &[&json(&to), &id]).await?;
-        elsewhere::mark(c, id).await?;
+        elsewhere::mark_followed(c, id).await?;
         followed.push(id);
     }
     Ok(followed)

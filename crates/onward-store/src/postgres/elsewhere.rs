@@ -11,7 +11,9 @@ use super::failure::Failure;
 use super::work::Work;
 use super::{deliveries, session};
 use crate::columns::Columns;
-use crate::query::resending::{ARRIVED, FORGET_READDRESSED, MARK_LINE, MARK_READDRESSED, READDRESSED, SUPERSEDED};
+use crate::query::resending::{
+    ARRIVED, FORGET_READDRESSED, MARK_FOLLOWED, MARK_LINE, MARK_READDRESSED, READDRESSED, SUPERSEDED,
+};
 use crate::rows::addresses::readdressed;
 use crate::stored::{json, micros, stored_count};
 
@@ -29,6 +31,11 @@ pub(super) async fn mark_heirs(c: &Client, endings: &[Ending]) -> Result<(), Fai
         mark(c, by.0).await?;
     }
     Ok(())
+}
+
+/// Keeps that a copy has followed its recipient.
+pub(super) async fn mark_followed(c: &Client, copy: Uuid) -> Result<(), Failure> {
+    session::execute(c, MARK_FOLLOWED, &[&copy]).await.map(drop)
 }
 
 /// Keeps that a copy has another address now, where it took the place of others.
@@ -58,7 +65,7 @@ pub(super) async fn tell<'j>(work: &mut Work<'j>, told: &'j ToldElsewhere) -> Re
     Ok(true)
 }
 
-/// Nothing of the recipient's waits for such a notice; it waits only for what is being sent there. The copy that it is about is held, so that
+/// In a lane of its own: nothing of the recipient's waits for such a notice. The copy that it is about is held, so that
 /// it does not end otherwise meanwhile.
 async fn queue<'j>(
     work: &mut Work<'j>,
@@ -68,16 +75,15 @@ async fn queue<'j>(
     let of = notice.notice.as_ref().ok_or(Failure::Overtaken)?.of;
     let sql = format!("{SUPERSEDED} FOR UPDATE OF d");
     let found = session::first(work.client(), &sql, &[&micros(told.at), &of.0]).await?.ok_or(Failure::Overtaken)?;
-    let lane = {
+    {
         let columns = Columns::of("deliveries", &found);
-        if *named && columns.flag("gone")? {
+        let is_being_sent = columns.flag("sending")? && columns.get::<String>("endpoint")? == json(&notice.endpoint);
+        if is_being_sent || *named && columns.flag("gone")? {
             return Err(Failure::Overtaken);
         }
-        let waits = columns.get::<String>("endpoint")? == json(&notice.endpoint) && columns.flag("sending")?;
-        if waits { columns.get("lane")? } else { notice.id.to_string() }
-    };
+    }
     let mut origin = deliveries::origin(work.client(), &found, told.at).await?;
-    origin.behind = Some(lane);
+    origin.behind = Some(notice.id.to_string());
     origin.patient = origin.patient.filter(|_| *named);
     work.queue(&Arc::new(origin), notice);
     Ok(())

@@ -43,9 +43,13 @@ pub(crate) const FORMERLY: &str = "INSERT INTO former_addresses (delivery, attem
 pub(crate) const MARK_READDRESSED: &str =
     "INSERT INTO readdressed (delivery) SELECT DISTINCT ended_by FROM deliveries WHERE ended_by = $1";
 
-/// Marks the copy `$1` where one whose place it takes had taken another's, which that may never have reached.
+/// Marks the copy `$1`, which follows its recipient; what is just taking its place among versions may not be seen yet.
+pub(crate) const MARK_FOLLOWED: &str = "INSERT INTO readdressed (delivery) VALUES ($1)";
+
+/// Marks the copy `$1` where one whose place it takes had taken another's and is not known to have arrived.
 pub(crate) const MARK_LINE: &str = "INSERT INTO readdressed (delivery) SELECT DISTINCT d.ended_by FROM deliveries d
-     JOIN deliveries o ON o.ended_by = d.id WHERE d.ended_by = $1 AND o.ended = 'superseded'";
+     JOIN deliveries o ON o.ended_by = d.id WHERE d.ended_by = $1 AND o.ended = 'superseded'
+         AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.delivery = d.id AND a.outcome = 'sent')";
 
 /// Such copies after the mark `$1`, `$2` at most.
 pub(crate) const READDRESSED: &str = "SELECT mark, delivery FROM readdressed WHERE mark > $1 ORDER BY mark LIMIT $2";
@@ -54,8 +58,7 @@ pub(crate) const READDRESSED: &str = "SELECT mark, delivery FROM readdressed WHE
 pub(crate) const FORGET_READDRESSED: &str = "DELETE FROM readdressed WHERE mark = $1";
 
 /// What a notice needs, at the moment `$1`, of the superseded copy `$2` that it is about.
-pub(crate) const SUPERSEDED: &str =
-    "SELECT transfer, sender, patient, erased, erased IS NOT NULL AS gone, lane, endpoint,
+pub(crate) const SUPERSEDED: &str = "SELECT transfer, sender, patient, erased, erased IS NOT NULL AS gone, endpoint,
          coalesce(lease_until > $1, FALSE) AS sending
      FROM deliveries d WHERE id = $2 AND ended = 'superseded'";
 

@@ -97,7 +97,7 @@ pub(super) fn follow(c: &Keyed<'_>, copy: DeliveryId) -> Result<bool, Failure> {
     }
     c.prepare_cached(resending::FORMERLY)?.execute(params![json(&from), id])?;
     c.prepare_cached(resending::READDRESS)?.execute(params![json(&to), id])?;
-    elsewhere::mark(c, &id)?;
+    elsewhere::mark_followed(c, &id)?;
     Ok(true)
 }
 

@@ -8,7 +8,9 @@ use super::failure::Failure;
 use super::keyed::Keyed;
 use super::{audit, deliveries};
 use crate::columns::Columns;
-use crate::query::resending::{ARRIVED, FORGET_READDRESSED, MARK_LINE, MARK_READDRESSED, READDRESSED, SUPERSEDED};
+use crate::query::resending::{
+    ARRIVED, FORGET_READDRESSED, MARK_FOLLOWED, MARK_LINE, MARK_READDRESSED, READDRESSED, SUPERSEDED,
+};
 use crate::rows::Origin;
 use crate::rows::addresses::readdressed;
 use crate::stored::{json, micros, stored_count};
@@ -24,6 +26,12 @@ pub(super) fn mark_line(c: &Keyed<'_>, endings: &[Ending]) -> Result<(), Failure
 /// Copies that wait already take the place of one that came late, which may have gone elsewhere.
 pub(super) fn mark_heirs(c: &Keyed<'_>, endings: &[Ending]) -> Result<(), Failure> {
     endings.iter().filter_map(|ending| ending.by).try_for_each(|by| mark(c, &by.to_string()))
+}
+
+/// Keeps that a copy has followed its recipient.
+pub(super) fn mark_followed(c: &Keyed<'_>, copy: &str) -> Result<(), Failure> {
+    c.prepare_cached(MARK_FOLLOWED)?.execute([copy])?;
+    Ok(())
 }
 
 /// Keeps that a copy has another address now, where it took the place of others.
@@ -53,7 +61,7 @@ pub(super) fn tell(c: &Keyed<'_>, told: &ToldElsewhere) -> Result<bool, Failure>
     Ok(true)
 }
 
-/// Nothing of the recipient's waits for such a notice; it waits only for what is being sent there.
+/// In a lane of its own: nothing of the recipient's waits for such a notice.
 fn queue(
     c: &Keyed<'_>,
     NoticeElsewhere { notice, named }: &NoticeElsewhere,
@@ -64,13 +72,14 @@ fn queue(
         .prepare_cached(SUPERSEDED)?
         .query_and_then(params![micros(told.at), of], |row| {
             let columns = Columns::of("deliveries", row);
-            if *named && columns.flag("gone")? {
+            let is_being_sent =
+                columns.flag("sending")? && columns.get::<String>("endpoint")? == json(&notice.endpoint);
+            if is_being_sent || *named && columns.flag("gone")? {
                 return Err(Failure::Overtaken);
             }
             let transfer = columns.parsed("transfer")?;
             let mut origin = c.opened(|keys| Origin::of(&columns, keys, transfer, told.at))?;
-            let waits = columns.get::<String>("endpoint")? == json(&notice.endpoint) && columns.flag("sending")?;
-            origin.behind = Some(if waits { columns.get("lane")? } else { notice.id.to_string() });
+            origin.behind = Some(notice.id.to_string());
             origin.patient = origin.patient.filter(|_| *named);
             Ok::<_, Failure>(origin)
         })?

@@ -37,15 +37,15 @@ impl Readers {
         let idle = Arc::clone(&self.idle);
         let read = tokio::task::spawn_blocking(move || {
             let reader = Borrowed::take(&idle);
-            // The connection is back before the next permit is, which goes back where this is waited for: then this thread is free for whoever
-            // gets it. Otherwise they take another, each of which keeps memory of its own.
             let outcome = snapshot(reader.connection(), reads);
+            // The connection is back before the next permit is.
             drop(reader);
-            (outcome, permit)
+            drop(permit);
+            outcome
         });
         match read.await {
-            Ok((Ok(value), _)) => Ok(value),
-            Ok((Err(failure), _)) => Err(StoreError::from(&failure)),
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(failure)) => Err(StoreError::from(&failure)),
             Err(_) => Err(StoreError::from(&Failure::Panicked)),
         }
     }
