@@ -60,7 +60,7 @@ impl Gateway {
         let told: Vec<(DeliveryId, &Endpoint)> = told.collect();
         let is_its = |old: &&DeliveryRecord| {
             let superseded = old.ended.is_some_and(|ended| ended.why == EndReason::Superseded);
-            superseded && (old.kind, &old.recipient) == (copy.kind, &copy.recipient) && old.is_readable()
+            superseded && (old.kind, &old.recipient) == (copy.kind, &copy.recipient)
         };
         let mut addresses: Vec<Endpoint> = Vec::new();
         let olds: Vec<(u32, &DeliveryRecord)> =

@@ -20,9 +20,13 @@ fn sent() -> AttemptOutcome {
     AttemptOutcome::Sent { state: DeliveryState::Sent, reference: None }
 }
 
+/// A version's only copy.
+fn at_old() -> Vec<NewDelivery> {
+    vec![copy(RecipientKind::PharmacyReferral, "FA123", https("old"))]
+}
+
 /// The first version, which was sent to `old`, and the second, which waits for it.
 async fn two_versions(store: &Shared, n: u32) -> ([Acceptance; 2], [DeliveryId; 2]) {
-    let at_old = || vec![copy(RecipientKind::PharmacyReferral, "FA123", https("old"))];
     let mut first = acceptance(n);
     first.transfer.patient = Some(patient(n));
     first.deliveries = at_old();
@@ -60,7 +64,7 @@ pub(crate) async fn whoever_has_an_earlier_version_where_the_newer_one_does_not_
     assert_eq!((store.has_arrived(one).await, store.has_arrived(two).await), (Ok(true), Ok(false)));
     // One that took no other's place.
     let mut alone = acceptance(3);
-    alone.deliveries = vec![copy(RecipientKind::PharmacyReferral, "FA123", https("old"))];
+    alone.deliveries = at_old();
     let alone = accept_new(&store, alone).await;
     assert_eq!(marks(&store).await, NONE);
     import(&store, pharmacy(https("new")), 3).await;
@@ -149,7 +153,6 @@ pub(crate) async fn one_that_never_left_passes_on_whom_it_was_to_tell(store: Sha
 
 pub(crate) async fn one_that_waited_and_takes_the_place_of_what_comes_late_is_looked_at(store: Shared) {
     import(&store, pharmacy(https("old")), 0).await;
-    let at_old = || vec![copy(RecipientKind::PharmacyReferral, "FA123", https("old"))];
     let mut first = acceptance(1);
     first.deliveries = at_old();
     let one = accept_new(&store, first.clone()).await;
@@ -179,7 +182,6 @@ pub(crate) async fn one_that_waited_and_takes_the_place_of_what_comes_late_is_lo
 
 pub(crate) async fn where_it_is_just_being_sent_nobody_is_told_yet(store: Shared) {
     import(&store, pharmacy(https("old")), 0).await;
-    let at_old = || vec![copy(RecipientKind::PharmacyReferral, "FA123", https("old"))];
     let mut first = acceptance(1);
     first.deliveries = at_old();
     let one = accept_new(&store, first.clone()).await;

@@ -57,7 +57,7 @@ async fn node(url: &str, clock: LeaseClock) -> PostgresStore {
 }
 
 /// A database of its own on the shared server, with every table: a copy of one that was migrated, once, because two hundred migrations from
-/// nothing are half of what these tests cost.
+/// nothing take a quarter of the time of all the store's tests.
 fn migrated(cluster: &Cluster) -> String {
     static MIGRATED: OnceLock<String> = OnceLock::new();
     let template = MIGRATED.get_or_init(|| {
