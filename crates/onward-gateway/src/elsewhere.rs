@@ -1,6 +1,8 @@
 //! A version that waits goes along when its recipient receives elsewhere from now on. Whoever has an earlier one at the former address was to be told
 //! by it, and gets a notice instead. So does whoever has one whose place was taken by another that never left.
 
+use std::sync::atomic::Ordering;
+
 use onward_core::DeliveryId;
 use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
 use onward_core::directory::Endpoint;
@@ -9,28 +11,26 @@ use onward_core::store::{DeliveryRecord, NoticeElsewhere, Readdressed, StoreErro
 
 use crate::Gateway;
 
-/// Copies that are asked for at once.
-const AT_ONCE: u32 = 100;
+/// Copies that are looked at in one round: alerts are raised in the same, and must not wait for an import that moved thousands.
+const AT_ONCE: u32 = 500;
 
 impl Gateway {
-    /// Tells whoever has an earlier version where the copy that took its place does not go. What others changed meanwhile, and what could not be
-    /// told, is looked at again in the next round.
+    /// Tells whoever has an earlier version where the copy that took its place does not go. A round goes on where the one before left off, and begins
+    /// anew behind the last: what others changed meanwhile, and what could not be told, is looked at again then.
     pub(crate) async fn tell_elsewhere(&self) -> Result<(), StoreError> {
-        let mut after = 0;
-        loop {
-            let found = self.store.readdressed(after, AT_ONCE).await?;
-            let Some(last) = found.last() else { return Ok(()) };
-            after = last.mark;
-            for Readdressed { mark, copy } in found {
-                match self.tell_of(mark, copy).await {
-                    Ok(()) | Err(StoreError::Overtaken) => {}
-                    // The others are told all the same.
-                    Err(error) => {
-                        tracing::error!(%error, delivery = %copy, "an earlier version's address could not be told")
-                    }
+        let found = self.store.readdressed(self.told_elsewhere.load(Ordering::Relaxed), AT_ONCE).await?;
+        let last = found.last().filter(|_| found.len() as u64 == u64::from(AT_ONCE));
+        self.told_elsewhere.store(last.map_or(0, |last| last.mark), Ordering::Relaxed);
+        for Readdressed { mark, copy } in found {
+            match self.tell_of(mark, copy).await {
+                Ok(()) | Err(StoreError::Overtaken) => {}
+                // The others are told all the same.
+                Err(error) => {
+                    tracing::error!(%error, delivery = %copy, "an earlier version's address could not be told");
                 }
             }
         }
+        Ok(())
     }
 
     async fn tell_of(&self, mark: u64, id: DeliveryId) -> Result<(), StoreError> {

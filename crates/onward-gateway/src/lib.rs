@@ -205,6 +205,8 @@ pub struct Gateway {
     pub(crate) looked: Mutex<BTreeMap<uuid::Uuid, u64>>,
     /// Replacements that this process has tried to join with what has come.
     pub(crate) tried: Mutex<BTreeSet<HoldId>>,
+    /// The mark of a readdressed copy behind which the next round looks.
+    pub(crate) told_elsewhere: AtomicU64,
 }
 
 /// The ports and rules that a [`Gateway`] is made of.
@@ -280,6 +282,7 @@ impl Gateway {
             reader: Arc::default(),
             looked: Mutex::default(),
             tried: Mutex::default(),
+            told_elsewhere: AtomicU64::default(),
         }
     }
 

@@ -150,6 +150,7 @@ macro_rules! every_contract {
         $crate::contract::every_contract!($open, letters:
             a_letter_is_read_whole_in_every_copy,
             a_letter_stays_as_long_as_a_copy_of_it,
+            a_long_month_goes_with_its_letters,
             each_letter_goes_with_the_last_copy_that_has_it,
             a_letter_is_erased_with_its_person,
             a_released_copy_finds_its_letter_there,

@@ -44,9 +44,17 @@ pub(crate) fn due_month(class: BodyClass, columns: &Columns<'_>) -> Result<DueMo
     Ok(DueMonth { class, month: columns.count("month")?, due: all.saturating_sub(kept), kept })
 }
 
-/// Removes what may go of a month `?`.
+/// Removes what may go of a month `?`, at most `?` rows, and gives whose they were.
 pub(crate) fn removal(class: BodyClass) -> String {
-    format!("DELETE FROM {} AS b WHERE b.month = ? AND NOT {}", table(class), must_stay(class))
+    let (table, stays) = (table(class), must_stay(class));
+    let whose = match class {
+        BodyClass::Messages => "transfer",
+        BodyClass::Renditions => "delivery",
+    };
+    format!(
+        "DELETE FROM {table} WHERE {whose} IN (SELECT b.{whose} FROM {table} b WHERE b.month = ? AND NOT {stays} LIMIT ?)
+         RETURNING {whose}"
+    )
 }
 
 /// Whether the transfer of an alert `a` is about somebody under a legal hold.

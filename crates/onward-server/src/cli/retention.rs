@@ -1,5 +1,7 @@
 //! `onward retention`: what is due by the schedule, and its removal: first a plan, then the run of that plan.
 
+use std::time::Instant;
+
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use jiff::SignedDuration;
@@ -306,8 +308,13 @@ impl Work<'_> {
     async fn purge(&self, done: &mut Done, terminal: &mut Terminal) -> Result<(), Failure> {
         let (store, desk, command) = (self.store, self.desk, self.command);
         for month in self.due.months.iter().filter(|month| month.due > 0) {
-            let purged = purge_month(store, desk, command, month).await?;
-            done.lines.push(told(month, &purged));
+            let (purged, stopped) = purge_month(store, desk, command, month).await;
+            if stopped.is_none() || purged.removed > 0 {
+                done.lines.push(told(month, &purged));
+            }
+            if let Some(stopped) = stopped {
+                return Err(stopped.into());
+            }
             terminal.progress(format_args!("{} of {}", month.class, month.month));
         }
         let rows = self.schedule.rows_before.iter().zip(&self.due.rows);
@@ -333,12 +340,28 @@ fn told(month: &DueMonth, purged: &Purged) -> String {
     format!("{} {}: {} removed, {} kept, {how}", month.class, month.month, purged.removed, purged.kept)
 }
 
-async fn purge_month(store: &dyn Store, desk: &Desk, command: &Run, month: &DueMonth) -> Result<Purged, Failure> {
+/// What became of a month, and why that is not all. Where it goes in parts, whoever receives messages meanwhile has a turn between any two, as
+/// long as a part took.
+async fn purge_month(store: &dyn Store, desk: &Desk, command: &Run, month: &DueMonth) -> (Purged, Option<StoreError>) {
     let detail = format!(
         "retention plan {} by {}: {} of {} removed, {} kept",
         command.plan, command.by, month.class, month.month, month.kept
     );
-    Ok(store.purge_month(month.class, month.month, vec![desk.row(AuditWord::Erase, detail)]).await?)
+    let mut audit = vec![desk.row(AuditWord::Erase, detail)];
+    let mut all = Purged { removed: 0, kept: month.kept, dropped: false, more: true };
+    while all.more {
+        let began = Instant::now();
+        let part = match store.purge_month(month.class, month.month, std::mem::take(&mut audit)).await {
+            Ok(part) => part,
+            Err(error) => return (all, Some(error)),
+        };
+        let kept = if part.more { month.kept } else { part.kept };
+        all = Purged { removed: all.removed + part.removed, kept, ..part };
+        if all.more {
+            tokio::time::sleep(began.elapsed()).await;
+        }
+    }
+    (all, None)
 }
 
 /// The keys are named, so that `audit verify` knows an end of retention from a theft of keys.

@@ -112,6 +112,8 @@ pub(crate) async fn a_copy_that_follows_or_is_sent_again_elsewhere_is_marked_eac
     assert_eq!(marks(&store).await, found[1..]);
     let notice = claim(&store, 20).await.remove(0).delivery;
     assert_eq!((notice.endpoint, notice.patient), (https("elsewhere"), None));
+    let twice = store.tell_elsewhere(told(found[1], one, "elsewhere", false)).await;
+    assert_eq!((twice, marks(&store).await), (Err(StoreError::Overtaken), found[1..].to_vec()), "they were told by it");
     // Nobody needs to be told: it is forgotten all the same.
     let nobody = ToldElsewhere { mark: found[1], notices: Vec::new(), at: at(21), audit: Vec::new() };
     assert_eq!(store.tell_elsewhere(nobody).await, Ok(true));

@@ -144,6 +144,29 @@ pub(crate) async fn a_letter_stays_as_long_as_a_copy_of_it(store: Shared) {
     no_part_is_missed(&store).await;
 }
 
+pub(crate) async fn a_long_month_goes_with_its_letters(store: Shared) {
+    const MESSAGES: u32 = 30;
+    for n in 1..=MESSAGES {
+        let copies = accepted(&store, old(n)).await;
+        open(&store, &copies.iter().map(|copy| copy.delivery).collect::<Vec<_>>()).await;
+    }
+    let young = accepted(&store, with_letter(MESSAGES + 1)).await;
+    for (class, all) in [(BodyClass::Messages, u64::from(MESSAGES)), (BodyClass::Renditions, 3 * u64::from(MESSAGES))] {
+        let mut removed = 0;
+        loop {
+            let purged = store.purge_month(class, MONTH, Vec::new()).await.expect("committed");
+            removed += purged.removed;
+            no_part_is_missed(&store).await;
+            if !purged.more {
+                assert_eq!((removed, purged.kept), (all, 0), "{class}");
+                break;
+            }
+            assert!(purged.removed > 0, "it comes to an end");
+        }
+    }
+    read(&store, &young).await;
+}
+
 /// A part stays for the copies that have it, and for no other.
 pub(crate) async fn each_letter_goes_with_the_last_copy_that_has_it(store: Shared) {
     let mut message = old(1);

@@ -1,12 +1,13 @@
 //! The audit log, its checkpoints, and the proof that something can be committed at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use deadpool_postgres::Client;
-use onward_core::Timestamp;
-use onward_core::audit::{AuditQuery, AuditRow, FoundAudit, StoredCheckpoint};
-use onward_core::store::StoredAudit;
+use onward_core::audit::{AuditQuery, AuditRow, AuditWord, FoundAudit, StoredCheckpoint};
+use onward_core::store::{NewDelivery, StoredAudit};
+use onward_core::{OdsCode, Timestamp};
 use tokio_postgres::Row;
+use uuid::Uuid;
 
 use super::failure::Failure;
 use super::keyed::{Keyed, Whose};
@@ -19,6 +20,59 @@ use crate::rows::{self, AUDIT};
 use crate::sealing::{KeyId, Sealed, sealed_entry};
 use crate::stored::{micros, stored_count};
 
+/// Gives the sender of transfers `$1` (texts) the entries from before they were taken in (that PDS was asked).
+pub(super) const BEFORE: &str = "INSERT INTO audit_parties (organisation, recorded, position)
+     SELECT t.sender, a.recorded, a.position FROM audit_log a JOIN transfers t ON t.id = a.transfer::uuid
+         WHERE a.transfer = ANY($1)
+     ON CONFLICT DO NOTHING";
+
+/// Whose each row is: the organisation's of who acts, of who sent the transfer, and of who receives the copy. Looked up before the places are taken,
+/// for whoever has those keeps everybody waiting; of copies that are queued in this transaction and not there yet `queued` tells.
+pub(super) async fn parties(
+    c: &Client,
+    rows: &[&AuditRow],
+    queued: impl Iterator<Item = &NewDelivery>,
+) -> Result<Vec<BTreeSet<String>>, Failure> {
+    let transfers: BTreeSet<Uuid> = rows.iter().filter_map(|row| row.transfer).map(|id| id.0).collect();
+    let sql = "SELECT id, sender AS party FROM transfers WHERE id = ANY($1)";
+    let senders = party_of(c, sql, transfers).await?;
+    let queued: BTreeMap<Uuid, &str> = queued.map(|copy| (copy.id.0, copy.recipient.as_str())).collect();
+    let copies = rows.iter().filter_map(|row| row.delivery).map(|id| id.0);
+    let copies = copies.filter(|id| !queued.contains_key(id)).collect();
+    let sql = "SELECT id, recipient AS party FROM deliveries WHERE id = ANY($1)";
+    let recipients = party_of(c, sql, copies).await?;
+    let taken_in: Vec<String> = rows
+        .iter()
+        .filter(|row| row.word == AuditWord::Accept)
+        .filter_map(|row| Some(row.transfer?.to_string()))
+        .collect();
+    if !taken_in.is_empty() {
+        session::execute(c, BEFORE, &[&taken_in]).await?;
+    }
+    let parties = rows.iter().map(|row| {
+        let sender = row.transfer.and_then(|id| senders.get(&id.0)).map(String::as_str);
+        let recipient = row
+            .delivery
+            .and_then(|id| queued.get(&id.0).copied().or_else(|| recipients.get(&id.0).map(String::as_str)));
+        let own = row.organisation.as_ref().map(OdsCode::as_str);
+        [own, sender, recipient].into_iter().flatten().map(ToOwned::to_owned).collect()
+    });
+    Ok(parties.collect())
+}
+
+async fn party_of(c: &Client, sql: &str, ids: BTreeSet<Uuid>) -> Result<BTreeMap<Uuid, String>, Failure> {
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let ids: Vec<Uuid> = ids.into_iter().collect();
+    let found = session::all(c, sql, &[&ids]).await?;
+    let found = found.iter().map(|row| {
+        let columns = Columns::of("audit_parties", row);
+        Ok((columns.parsed("id")?, columns.get("party")?))
+    });
+    found.collect()
+}
+
 /// Seals the rows. What concerns no person is sealed as well: nobody need judge which queries and reasons are harmless.
 pub(super) async fn seal(c: &Keyed, rows: &[&AuditRow]) -> Result<Vec<Sealed>, Failure> {
     let people: Vec<Whose<'_>> = rows.iter().filter_map(|row| row.patient.as_ref().map(Whose::Person)).collect();
@@ -30,13 +84,13 @@ pub(super) async fn seal(c: &Keyed, rows: &[&AuditRow]) -> Result<Vec<Sealed>, F
     rows.iter().zip(keys).map(|(row, key)| Ok(sealed_entry(c.keys(), key, row)?)).collect()
 }
 
-/// Writes rows at the places that the caller has taken, and whose entries they are; of a transfer that is taken in, also those from before
-/// (that PDS was asked).
+/// Writes rows at the places that the caller has taken, and whose entries they are.
 pub(super) async fn insert(
     c: &Keyed,
     positions: impl Iterator<Item = i64>,
     rows: &[&AuditRow],
     sealed: &[Sealed],
+    parties: &[BTreeSet<String>],
 ) -> Result<(), Failure> {
     if rows.is_empty() {
         return Ok(());
@@ -72,20 +126,17 @@ pub(super) async fn insert(
              ON CONFLICT DO NOTHING";
         session::execute(c, sql, &[&subjects, &places]).await?;
     }
-    session::execute(
-        c,
-        "INSERT INTO audit_parties (organisation, recorded, position)
-         SELECT organisation, recorded, position FROM audit_log WHERE position = ANY($1) AND organisation IS NOT NULL
-         UNION SELECT t.sender, a.recorded, a.position FROM audit_log a JOIN transfers t ON t.id = a.transfer::uuid
-             WHERE a.position = ANY($1)
-         UNION SELECT d.recipient, a.recorded, a.position FROM audit_log a JOIN deliveries d ON d.id = a.delivery::uuid
-             WHERE a.position = ANY($1)
-         UNION SELECT t.sender, a.recorded, a.position FROM audit_log n JOIN transfers t ON t.id = n.transfer::uuid
-             JOIN audit_log a ON a.transfer = n.transfer WHERE n.position = ANY($1) AND n.word = 'accept'
-         ON CONFLICT DO NOTHING",
-        &[&positions],
-    )
-    .await?;
+    let (mut organisations, mut recorded, mut places) = (Vec::new(), Vec::new(), Vec::new());
+    for ((at, row), parties) in positions.iter().zip(rows).zip(parties) {
+        for party in parties {
+            organisations.push(party.as_str());
+            recorded.push(micros(row.recorded));
+            places.push(*at);
+        }
+    }
+    let sql = "INSERT INTO audit_parties (organisation, recorded, position)
+         SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[]) ON CONFLICT DO NOTHING";
+    session::execute(c, sql, &[&organisations, &recorded, &places]).await?;
     Ok(())
 }
 

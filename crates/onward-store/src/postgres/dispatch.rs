@@ -12,6 +12,7 @@ use onward_core::store::{
 };
 use onward_core::{DeliveryId, WorkflowId};
 use tokio_postgres::Row;
+use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 use super::deliveries;
@@ -28,7 +29,7 @@ use crate::stored::{beginnings, json, micros, signed, stays, stored_count};
 
 /// What may be sent: due at `$1` and leased by nobody then, at most `$2`, the longest due first. Rows that another node is about to lease are
 /// passed over. For the endpoint `$3` only, for none of `$4`, and for none that begins as `$5` says.
-fn due_sql() -> String {
+pub(super) fn due_sql() -> String {
     waiting(
         "($3::text IS NULL OR d.endpoint = $3) AND d.endpoint <> ALL($4::text[])
          AND NOT EXISTS (SELECT 1 FROM unnest($5::text[]) AS hub(begins)
@@ -37,7 +38,7 @@ fn due_sql() -> String {
 }
 
 /// What may be placed into inboxes at `$1`, at most `$2`, in the same way, by an index of its own (`deliveries_placing`).
-fn placeable_sql() -> String {
+pub(super) fn placeable_sql() -> String {
     waiting("d.transport = 'inbox'")
 }
 
@@ -92,7 +93,15 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
     let only = claim.only.as_ref().map(json);
     let except: Vec<String> = claim.except.iter().map(json).collect();
     let full: Vec<String> = claim.full.iter().flat_map(beginnings).collect();
-    let due = due(c, &due_sql(), &[&lease_now, &i64::from(claim.limit), &only, &except, &full]).await?;
+    let limit = i64::from(claim.limit);
+    let given: [Given<'_>; 5] = [
+        (&lease_now, Type::INT8),
+        (&limit, Type::INT8),
+        (&only, Type::TEXT),
+        (&except, Type::TEXT_ARRAY),
+        (&full, Type::TEXT_ARRAY),
+    ];
+    let due = due(c, &due_sql(), &given).await?;
     // Of an attempt that nobody ended nobody else has looked where the next one goes. What goes elsewhere is claimed as that.
     let lapsed: Vec<Uuid> = due.iter().filter(|(_, lapsed)| *lapsed).map(|(id, _)| *id).collect();
     let followed = if lapsed.is_empty() { Vec::new() } else { directory::follow(c, &lapsed).await? };
@@ -169,7 +178,8 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
 pub(super) async fn place<'j>(work: &mut Work<'j>, placing: &'j Placing) -> Result<Vec<DeliveryRecord>, Failure> {
     let (c, now) = (work.client(), micros(placing.now));
     let lease_now = lease_now(c, work.shared().lease_clock, placing.now).await?;
-    let due = due(c, &placeable_sql(), &[&lease_now, &i64::from(placing.limit)]).await?;
+    let limit = i64::from(placing.limit);
+    let due = due(c, &placeable_sql(), &[(&lease_now, Type::INT8), (&limit, Type::INT8)]).await?;
     let due: Vec<Uuid> = due.into_iter().map(|(id, _)| id).collect();
     if due.is_empty() {
         return Ok(Vec::new());
@@ -224,9 +234,13 @@ pub(super) async fn place<'j>(work: &mut Work<'j>, placing: &'j Placing) -> Resu
     Ok(placed)
 }
 
-/// What is due, by a statement and its parameters, each with whether somebody had it, and the lease ran out.
-async fn due(c: &Client, sql: &str, params: session::Params<'_>) -> Result<Vec<(Uuid, bool)>, Failure> {
-    let due = session::all(c, sql, params).await?;
+/// A parameter and its type.
+pub(super) type Given<'p> = (&'p (dyn ToSql + Sync), Type);
+
+/// What is due, by a statement and its parameters, each with whether somebody had it, and the lease ran out. How long the queue is decides how it is
+/// gone through: one plan for all times would look through all of it for each copy.
+async fn due(c: &Client, sql: &str, params: &[Given<'_>]) -> Result<Vec<(Uuid, bool)>, Failure> {
+    let due = session::planned(c, sql, params).await?;
     let due = due.iter().map(|row| {
         let columns = Columns::of("deliveries", row);
         Ok((columns.parsed("id")?, columns.flag("lapsed")?))

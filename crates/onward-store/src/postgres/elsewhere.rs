@@ -12,7 +12,7 @@ use super::work::Work;
 use super::{deliveries, session};
 use crate::columns::Columns;
 use crate::query::resending::{
-    ARRIVED, FORGET_READDRESSED, MARK_FOLLOWED, MARK_LINE, MARK_READDRESSED, READDRESSED, SUPERSEDED,
+    ARRIVED, FORGET_READDRESSED, MARK_FOLLOWED, MARK_LINE, MARK_READDRESSED, READDRESSED, SUPERSEDED, TOLD_ELSEWHERE,
 };
 use crate::rows::addresses::readdressed;
 use crate::stored::{json, micros, stored_count};
@@ -75,10 +75,16 @@ async fn queue<'j>(
     let of = notice.notice.as_ref().ok_or(Failure::Overtaken)?.of;
     let sql = format!("{SUPERSEDED} FOR UPDATE OF d");
     let found = session::first(work.client(), &sql, &[&micros(told.at), &of.0]).await?.ok_or(Failure::Overtaken)?;
+    let address = json(&notice.endpoint);
+    // By whoever looked at another mark of the same line meanwhile, and had this copy before.
+    work.needs_every_copy()?;
+    let before = session::first(work.client(), TOLD_ELSEWHERE, &[&address, &of.0]).await?;
+    let before = before.ok_or_else(|| Failure::corrupt("deliveries", "notice_of"))?;
     {
         let columns = Columns::of("deliveries", &found);
-        let is_being_sent = columns.flag("sending")? && columns.get::<String>("endpoint")? == json(&notice.endpoint);
-        if is_being_sent || *named && columns.flag("gone")? {
+        let is_being_sent = columns.flag("sending")? && columns.get::<String>("endpoint")? == address;
+        let were_told = Columns::of("deliveries", &before).flag("told")?;
+        if were_told || is_being_sent || *named && columns.flag("gone")? {
             return Err(Failure::Overtaken);
         }
     }

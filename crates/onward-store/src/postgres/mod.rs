@@ -68,6 +68,7 @@ use url::Url;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use connect::Purpose;
 pub use connect::address_problem;
 pub use open::OpenError;
 
@@ -167,7 +168,7 @@ impl PostgresStore {
         keys: Arc<dyn KeyEncryption>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
-        if !open::is_there(&connect::pool(settings, 1)?).await? {
+        if !open::is_there(&connect::pool(settings, 1, Purpose::Read)?).await? {
             return Err(OpenError::Absent);
         }
         Self::open(settings, keys, clock).await
@@ -179,7 +180,8 @@ impl PostgresStore {
         clock: Arc<dyn Clock>,
         lease_clock: LeaseClock,
     ) -> Result<Self, OpenError> {
-        let (writes, reads) = (connect::pool(settings, WRITERS)?, connect::pool(settings, READERS)?);
+        let writes = connect::pool(settings, WRITERS, Purpose::Write)?;
+        let reads = connect::pool(settings, READERS, Purpose::Read)?;
         open::check_durability(&reads, settings.fsync_off_allowed).await?;
         let now = clock.now();
         open::migrate(&reads, open::UPGRADE, &keys, now).await?;

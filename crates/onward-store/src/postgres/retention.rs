@@ -149,7 +149,7 @@ async fn purge_rows<'j>(
         session::execute(work.client(), &numbered(&sql), &[&micros(*before)]).await?;
     }
     work.audit(audit);
-    Ok(Purged { removed: due.due, kept: due.kept, dropped: false })
+    Ok(Purged { removed: due.due, kept: due.kept, dropped: false, more: false })
 }
 
 /// Adds the people who are due, and gives those whom a hold keeps.

@@ -3,7 +3,7 @@
 
 use deadpool_postgres::{Client, Pool};
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::failure::Failure;
 
@@ -65,6 +65,15 @@ impl Drop for Session {
 pub(super) async fn all(c: &Client, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Failure> {
     let statement = c.prepare_cached(sql).await?;
     Ok(c.query(&statement, params).await?)
+}
+
+/// The same by a plan that is made for this once, from how large everything is now.
+pub(super) async fn planned(
+    c: &Client,
+    sql: &str,
+    params: &[(&(dyn ToSql + Sync), Type)],
+) -> Result<Vec<Row>, Failure> {
+    Ok(c.query_typed(sql, params).await?)
 }
 
 pub(super) async fn first(c: &Client, sql: &str, params: Params<'_>) -> Result<Option<Row>, Failure> {

@@ -62,6 +62,10 @@ pub(crate) const SUPERSEDED: &str = "SELECT transfer, sender, patient, erased, e
          coalesce(lease_until > $1, FALSE) AS sending
      FROM deliveries d WHERE id = $2 AND ended = 'superseded'";
 
+/// Whether a notice to the address `$1` says that another took the place of the copy `$2`. It is of the same transfer.
+pub(crate) const TOLD_ELSEWHERE: &str = "SELECT EXISTS (SELECT 1 FROM deliveries n WHERE n.endpoint = $1
+         AND n.transfer = (SELECT transfer FROM deliveries WHERE id = $2) AND n.notice_of = $2 AND n.notice_why = 'superseded') AS told";
+
 /// Whether the copy `$1` came to where it goes now.
 pub(crate) const ARRIVED: &str =
     "SELECT EXISTS (SELECT 1 FROM attempts a WHERE a.delivery = $1 AND a.outcome = 'sent' AND a.attempt >

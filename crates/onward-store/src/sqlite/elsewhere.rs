@@ -9,7 +9,7 @@ use super::keyed::Keyed;
 use super::{audit, deliveries};
 use crate::columns::Columns;
 use crate::query::resending::{
-    ARRIVED, FORGET_READDRESSED, MARK_FOLLOWED, MARK_LINE, MARK_READDRESSED, READDRESSED, SUPERSEDED,
+    ARRIVED, FORGET_READDRESSED, MARK_FOLLOWED, MARK_LINE, MARK_READDRESSED, READDRESSED, SUPERSEDED, TOLD_ELSEWHERE,
 };
 use crate::rows::Origin;
 use crate::rows::addresses::readdressed;
@@ -68,12 +68,16 @@ fn queue(
     told: &ToldElsewhere,
 ) -> Result<(), Failure> {
     let of = notice.notice.as_ref().ok_or(Failure::Overtaken)?.of.to_string();
+    // By whoever looked at another mark of the same line meanwhile.
+    let address = json(&notice.endpoint);
+    if c.prepare_cached(TOLD_ELSEWHERE)?.query_row(params![address, of], |row| row.get(0))? {
+        return Err(Failure::Overtaken);
+    }
     let found = c
         .prepare_cached(SUPERSEDED)?
         .query_and_then(params![micros(told.at), of], |row| {
             let columns = Columns::of("deliveries", row);
-            let is_being_sent =
-                columns.flag("sending")? && columns.get::<String>("endpoint")? == json(&notice.endpoint);
+            let is_being_sent = columns.flag("sending")? && columns.get::<String>("endpoint")? == address;
             if is_being_sent || *named && columns.flag("gone")? {
                 return Err(Failure::Overtaken);
             }

@@ -15,7 +15,7 @@ use super::keyed::Keyed;
 use super::{SqliteStore, audit, erasures};
 use crate::columns::Columns;
 use crate::retention::{self, PEOPLE};
-use crate::stored::{micros, stored_count};
+use crate::stored::{json, micros, stored_count};
 
 #[async_trait]
 impl RetentionStore for SqliteStore {
@@ -48,7 +48,9 @@ impl RetentionStore for SqliteStore {
 
     async fn purge_month(&self, class: BodyClass, month: i64, audit: Vec<AuditRow>) -> Result<Purged, StoreError> {
         let purged = self.write(move |c| purge_month(c, class, month, &audit)).await?;
-        self.cut_log().await;
+        if !purged.more {
+            self.cut_log().await;
+        }
         Ok(purged)
     }
 
@@ -143,7 +145,7 @@ fn purge_rows(c: &Keyed<'_>, class: RowClass, before: Timestamp, rows: &[AuditRo
         c.prepare_cached(&sql)?.execute([micros(before)])?;
     }
     audit::append(c, rows)?;
-    Ok(Purged { removed: due.due, kept: due.kept, dropped: false })
+    Ok(Purged { removed: due.due, kept: due.kept, dropped: false, more: false })
 }
 
 /// Adds the people who are due, and gives those whom a hold keeps.
@@ -157,20 +159,28 @@ fn people(c: &Keyed<'_>, before: Timestamp, due: &mut Vec<DuePerson>) -> Result<
     Ok(held)
 }
 
-/// Removes the parts of a month `?` that no copy has any more.
-const PARTS_OF_NOBODY: &str = "DELETE FROM rendition_parts AS p WHERE p.month = ? AND NOT EXISTS (
-    SELECT 1 FROM deliveries d JOIN rendition_bodies b ON b.delivery = d.id JOIN json_each(b.parts) u
-    WHERE d.transfer = p.transfer AND b.month = p.month AND unhex(u.value) = p.digest)";
+/// Rows of a month that go in one transaction. Each page that they leave is zeroed, through the log: a month's worth at once would fill it, and keep
+/// everybody else from writing meanwhile.
+const PART: u32 = 64;
+
+/// Removes the parts of a month `?1` that no copy has any more, of the transfers of copies `?2` (JSON).
+const PARTS_OF_NOBODY: &str = "DELETE FROM rendition_parts AS p WHERE p.month = ?1
+    AND p.transfer IN (SELECT transfer FROM deliveries WHERE id IN (SELECT value FROM json_each(?2)))
+    AND NOT EXISTS (SELECT 1 FROM deliveries d JOIN rendition_bodies b ON b.delivery = d.id JOIN json_each(b.parts) u
+        WHERE d.transfer = p.transfer AND b.month = p.month AND unhex(u.value) = p.digest)";
 
 fn purge_month(c: &Keyed<'_>, class: BodyClass, month: i64, rows: &[AuditRow]) -> Result<Purged, Failure> {
-    let removed = c.prepare_cached(&retention::removal(class))?.execute([month])?;
-    if class == BodyClass::Renditions {
-        c.prepare_cached(PARTS_OF_NOBODY)?.execute([month])?;
+    let mut removal = c.prepare_cached(&retention::removal(class))?;
+    let gone = removal.query_and_then(params![month, PART], |row| row.get(0))?;
+    let gone = gone.collect::<Result<Vec<String>, rusqlite::Error>>()?;
+    if class == BodyClass::Renditions && !gone.is_empty() {
+        c.prepare_cached(PARTS_OF_NOBODY)?.execute(params![month, json(&gone)])?;
     }
     let left = format!("SELECT count(*) FROM {} WHERE month = ?", retention::table(class));
-    let kept: i64 = c.prepare_cached(&left)?.query_row([month], |row| row.get(0))?;
+    let more = gone.len() as u64 == u64::from(PART);
+    let kept: i64 = if more { 0 } else { c.prepare_cached(&left)?.query_row([month], |row| row.get(0))? };
     audit::append(c, rows)?;
-    Ok(Purged { removed: removed as u64, kept: kept.unsigned_abs(), dropped: false })
+    Ok(Purged { removed: gone.len() as u64, kept: kept.unsigned_abs(), dropped: false, more })
 }
 
 fn purge_people(

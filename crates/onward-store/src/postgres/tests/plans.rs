@@ -3,11 +3,15 @@
 use futures_util::FutureExt as _;
 use onward_core::audit::AuditQuery;
 
-use super::super::DIALECT;
+use tokio_postgres::SimpleQueryMessage;
+use tokio_postgres::types::Type;
+
 use super::super::columns::numbered;
+use super::super::{DIALECT, audit, dispatch, session};
 use super::*;
 use crate::contract::whole_message;
 use crate::sealing::Keychain;
+use crate::stored::micros;
 
 /// A start asks for them: with a plan that knows no parameter they are found by an index of their own.
 #[tokio::test]
@@ -185,4 +189,65 @@ async fn what_stays_of_a_month_is_found_by_what_makes_it_stay() {
         };
         assert!(counted[0].ends_with(kept), "{class}: {counted:?}");
     }
+}
+
+/// A queue that was empty when the tables were last counted, and has a backlog now: what is next is found from its beginning, and whether
+/// something older waits is looked up.
+#[tokio::test]
+async fn a_backlog_is_not_gone_through_for_each_claim() {
+    let Some(cluster) = cluster::shared() else { return };
+    let url = migrated(cluster);
+    let store = node(&url, LeaseClock::Database).await;
+    cluster.tamper(&url, "ALTER TABLE deliveries SET (autovacuum_enabled = off)");
+    assert_eq!(store.accept(acceptance(1)).await, Ok(Accepted::New));
+    let more = |state: &str, from: u32| {
+        let sql = format!(
+            "INSERT INTO deliveries SELECT copy.* FROM deliveries d, generate_series({from}, {from} + 5000) n,
+                 LATERAL jsonb_populate_record(d, jsonb_build_object('id', gen_random_uuid(), 'sequence', 10000 + n, 'lane', 'l' || n,
+                     'state', '{state}')) copy
+             WHERE d.sequence = (SELECT min(sequence) FROM deliveries)"
+        );
+        cluster.tamper(&url, &sql);
+    };
+    more("received", 0);
+    cluster.tamper(&url, "ANALYZE deliveries");
+    more("queued", 10_000);
+    let writer = store.shared.writes.get().await.expect("a connection");
+    let none: Vec<String> = Vec::new();
+    let (now, limit, only) = (micros(at(9)), 8_i64, None::<String>);
+    let given: [dispatch::Given<'_>; 5] = [
+        (&now, Type::INT8),
+        (&limit, Type::INT8),
+        (&only, Type::TEXT),
+        (&none, Type::TEXT_ARRAY),
+        (&none, Type::TEXT_ARRAY),
+    ];
+    for (asked, given, index) in [
+        (dispatch::due_sql(), &given[..], "deliveries_due"),
+        (dispatch::placeable_sql(), &given[..2], "deliveries_placing"),
+    ] {
+        let plan = session::planned(&writer, &format!("EXPLAIN {asked}"), given).await.expect("explained");
+        let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
+        let plan = plan.join("\n");
+        assert!(plan.contains(index) && !plan.contains("Sort") && !plan.contains("Bitmap"), "{index}: {plan}");
+        assert!(plan.contains("Index Cond: ((recipient = d.recipient) AND (lane = d.lane)"), "{index}: {plan}");
+    }
+}
+
+/// The plan of a commit that was made while the log was empty does for a long one, too: everybody waits for it.
+#[tokio::test]
+async fn the_log_is_not_gone_through_for_each_commit() {
+    let Some(cluster) = cluster::shared() else { return };
+    let store = node(&migrated(cluster), LeaseClock::Database).await;
+    let writer = store.shared.writes.get().await.expect("a connection");
+    let sql = format!("SET plan_cache_mode = force_generic_plan; PREPARE asked (text[]) AS {}", audit::BEFORE);
+    writer.batch_execute(&sql).await.expect("prepared");
+    let told = writer.simple_query("EXPLAIN EXECUTE asked ('{1,2}')").await.expect("explained");
+    let line = |told: &SimpleQueryMessage| match told {
+        SimpleQueryMessage::Row(row) => row.get(0).map(ToOwned::to_owned),
+        _ => None,
+    };
+    let plan = told.iter().filter_map(line).collect::<Vec<_>>().join("\n");
+    assert!(plan.contains("audit_log_transfer"), "{plan}");
+    assert!(["Seq Scan", "Hash Join", "Merge Join"].iter().all(|scan| !plan.contains(scan)), "{plan}");
 }
