@@ -140,6 +140,36 @@ async fn who_saw_a_person_tells_lists_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_senders_lead_sees_what_a_copy_carries_and_what_was_withheld_from_it() {
+    let world = World::start().await;
+    seen_at_home(&world).await;
+    let entries = async |who: &Person| {
+        let organisation = who.user.organisations[0].to_string();
+        let found = search(who, "disclosures", &[]).await;
+        let places = found.text.split("name=\"place\" value=\"").skip(1).filter_map(|rest| rest.split('"').next());
+        let mut pages = Vec::new();
+        for place in places {
+            let fields = [("organisation", organisation.as_str()), ("place", place), ("reason", WHY)];
+            pages.push(nameless(&who.browser.post("/audit/entry", &fields).await).to_owned());
+        }
+        assert!(!pages.is_empty(), "{}", found.text);
+        pages
+    };
+    let (sender, home) = (lead(&world, "ada", "R9Z").await, lead(&world, "hal", "VMH01").await);
+    for page in entries(&sender).await {
+        assert!(page.contains("The copy carries") && page.contains("Withheld from it"), "{page}");
+        assert!(page.contains("sections: ") && page.contains(" is not named ("), "{page}");
+    }
+    for page in entries(&home).await {
+        assert!(page.contains("Place in the log"), "{page}");
+        assert!(
+            !page.contains("The copy carries") && !page.contains("Withheld"),
+            "they are not told what they must not see"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn integrity_is_never_green_by_default_and_names_what_was_changed() {
     let world = World::start().await;
     seen_at_home(&world).await;

@@ -178,6 +178,28 @@ impl Gateway {
         Ok(Some(entry))
     }
 
+    /// What the copy that an entry is about discloses and withholds, each element with the rule, as it is kept with the copy (JSON). For the lead
+    /// of who sent it, and of this gateway: what a recipient is not to see its own lead is not told of. `None` also where the person is
+    /// erased.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn disclosure_of(
+        &self,
+        entry: &FoundAudit,
+        organisation: &OdsCode,
+    ) -> Result<Option<String>, StoreError> {
+        let Some(id) = entry.delivery else { return Ok(None) };
+        let Some(copy) = self.store.delivery(id).await? else { return Ok(None) };
+        if ![&copy.sender, &self.settings.own_ods].contains(&organisation) {
+            return Ok(None);
+        }
+        match self.store.disclosure(id).await {
+            Err(StoreError::Erased) => Ok(None),
+            kept => kept,
+        }
+    }
+
     /// Recomputes the log, and keeps what came of it as an entry that [`Gateway::last_verification`] finds, unless the log was cut
     /// back. Checkpoints come with
     /// good signatures; `None` where nothing could check them; a misfit where one of them has no good signature.

@@ -23,6 +23,7 @@ pub mod outcome;
 pub mod pages;
 pub mod people;
 mod reasons;
+mod rules;
 pub mod seal;
 pub mod serve;
 pub mod session;

@@ -138,6 +138,7 @@ macro_rules! every_contract {
         );
         $crate::contract::every_contract!($open, sealing:
             reasons_are_read_until_the_person_is_erased,
+            what_a_copy_withholds_is_read_until_the_person_is_erased,
         );
         $crate::contract::every_contract!($open, retention:
             a_month_goes_but_for_what_must_stay,

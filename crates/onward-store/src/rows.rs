@@ -444,6 +444,11 @@ pub(crate) fn of_step(row: &str) -> Place<'_> {
     Place::new("recipient_steps", "text", row)
 }
 
+/// What a copy withheld and disclosed.
+pub(crate) fn disclosure(columns: &Columns<'_>, keys: &Keychain, delivery: DeliveryId) -> Result<String, Unread> {
+    keys.open_text(of_disclosure(&delivery.to_string()), &columns.get::<String>("disclosure")?)
+}
+
 /// Where what a copy withheld and disclosed is sealed.
 pub(crate) fn of_disclosure(delivery: &str) -> Place<'_> {
     of_copy("disclosure", delivery)

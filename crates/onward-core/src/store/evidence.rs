@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{Contents, StoreError};
+use crate::DeliveryId;
 use crate::audit::AuditRow;
 use crate::state::RecipientKind;
 
@@ -62,6 +63,9 @@ pub trait EvidenceStore: Send + Sync + 'static {
     /// The lists of what was sent with these digests, as they are stored, in no order; one that is not there is left out. The caller
     /// judges whether a list is what its digest says.
     async fn contents(&self, sha256s: &[[u8; 32]]) -> Result<Vec<Contents>, StoreError>;
+
+    /// What a copy discloses and withholds by its rules, as it was kept with it (JSON); `None` where there is no such copy.
+    async fn disclosure(&self, delivery: DeliveryId) -> Result<Option<String>, StoreError>;
 
     /// Keeps policies that come into force, with the entry that tells so. `Overtaken` where one of the same kind and moment is kept
     /// already.

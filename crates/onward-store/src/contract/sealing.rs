@@ -6,7 +6,7 @@ use onward_core::audit::{AuditRow, AuditWord};
 use onward_core::state::{DeliveryState, EndReason, RecipientKind};
 use onward_core::store::{
     Acceptance, Approval, ApprovalKind, AttemptEnd, AttemptOutcome, Claim, DeliveryRecord, Ending, LegalHoldOrder,
-    Lifted, NewDelivery, Resend, TakeBack,
+    Lifted, NewDelivery, Resend, StoreError, TakeBack,
 };
 use onward_core::{ApprovalId, DeliveryId, TransferId};
 use uuid::Uuid;
@@ -155,6 +155,21 @@ pub(crate) async fn reasons_are_read_until_the_person_is_erased(store: Shared) {
     late.reason = Some(WROTE.to_owned());
     assert_eq!(store.transition(late).await, Ok(true));
     assert_eq!(only_copy(&store, written.declined).await.reason, None);
+}
+
+pub(crate) async fn what_a_copy_withholds_is_read_until_the_person_is_erased(store: Shared) {
+    let message = telling(1);
+    let kept = message.deliveries[0].disclosure.clone();
+    let copy = accept_new(&store, message).await;
+    assert_eq!(store.disclosure(copy).await, Ok(Some(kept.clone())));
+    assert_eq!(store.disclosure(DeliveryId::random()).await, Ok(None));
+    let lease = store.claim(Claim::due(at(0), at(60), 1)).await.expect("claimed").remove(0);
+    end(&store, copy, lease.token, DeliveryState::Completed).await;
+    assert_eq!(store.disclosure(copy).await, Ok(Some(kept)), "whatever became of it");
+    let id = Uuid::new_v4();
+    assert_eq!(store.request_erasure(&patient(1), request(id), vec![row(AuditWord::Erase)]).await, Ok(true));
+    super::erasing::confirm(&store, id, "Bea").await;
+    assert_eq!(store.disclosure(copy).await, Err(StoreError::Erased));
 }
 
 /// The ring of this text.

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use deadpool_postgres::Client;
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
+use onward_core::DeliveryId;
 use onward_core::audit::AuditRow;
 use onward_core::store::evidence::{EvidenceStore, PolicyInForce, StoredCosignature};
 use onward_core::store::{Contents, StoreError};
@@ -12,6 +13,7 @@ use tokio_postgres::types::ToSql;
 use super::PostgresStore;
 use super::dispatch::lease_now;
 use super::failure::Failure;
+use super::keyed::Keyed;
 use super::session::{self, Params};
 use super::work::Work;
 use crate::columns::Columns;
@@ -74,6 +76,10 @@ impl EvidenceStore for PostgresStore {
         self.read(sha256s.to_vec(), |c, sha256s| contents(c, sha256s).boxed()).await
     }
 
+    async fn disclosure(&self, delivery: DeliveryId) -> Result<Option<String>, StoreError> {
+        self.read(delivery, |c, delivery| disclosure(c, *delivery).boxed()).await
+    }
+
     async fn put_in_force(&self, policies: Vec<PolicyInForce>, audit: Vec<AuditRow>) -> Result<(), StoreError> {
         self.writers.run((policies, audit), |work, kept| put_in_force(work, kept).boxed()).await
     }
@@ -113,6 +119,11 @@ async fn put_cosignature<'j>(work: &mut Work<'j>, cosignature: &'j StoredCosigna
     )
     .await?;
     Ok(())
+}
+
+async fn disclosure(c: &Keyed, delivery: DeliveryId) -> Result<Option<String>, Failure> {
+    let found = session::first(c, "SELECT disclosure FROM deliveries WHERE id = $1", &[&delivery.0]).await?;
+    c.opened_one(found.as_ref(), |row, keys| rows::disclosure(&Columns::of("deliveries", row), keys, delivery)).await
 }
 
 async fn contents(c: &Client, sha256s: &[[u8; 32]]) -> Result<Vec<Contents>, Failure> {

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use onward_core::DeliveryId;
 use onward_core::audit::AuditRow;
 use onward_core::store::evidence::{EvidenceStore, PolicyInForce, StoredCosignature};
 use onward_core::store::{Contents, StoreError};
@@ -81,6 +82,20 @@ impl EvidenceStore for SqliteStore {
                 found.extend(rows.collect::<Result<Vec<_>, _>>()?);
             }
             Ok(found)
+        })
+        .await
+    }
+
+    async fn disclosure(&self, delivery: DeliveryId) -> Result<Option<String>, StoreError> {
+        self.read(move |c| {
+            let sql = "SELECT coalesce(s.disclosure, d.disclosure) AS disclosure
+                 FROM deliveries d LEFT JOIN disclosures s ON s.sequence = d.sequence WHERE d.id = ?";
+            c.prepare_cached(sql)?
+                .query_and_then([delivery.to_string()], |row| {
+                    c.opened(|keys| rows::disclosure(&Columns::of("deliveries", row), keys, delivery))
+                })?
+                .next()
+                .transpose()
         })
         .await
     }

@@ -1,13 +1,12 @@
 //! An explanation for people.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use onward_gateway::explain::Explanation;
 use onward_validate::Severity;
 use serde_json::Value;
 
 use crate::cli::terminal::{Style, Terminal};
 use crate::cli::validate;
+use crate::rules::{by_rule, together};
 
 /// Prints it.
 pub(super) fn show(explanation: &Explanation, name: &str, verbose: bool, terminal: &mut Terminal) {
@@ -99,53 +98,11 @@ fn show_recipient(recipient: &Value, verbose: bool, terminal: &mut Terminal) {
             continue;
         }
         // What is kept back is told rule by rule; what goes is plenty, so rules of one kind share a line.
-        let groups = if key == "withheld" { counted(rows.iter().map(|row| text(row, "rule"))) } else { together(rows) };
+        let groups = if key == "withheld" { by_rule(rows) } else { together(rows) };
         for (group, count) in groups {
             terminal.hanging(&format!("{count:>7}  "), &group);
         }
     }
-}
-
-/// Each text with how often it is there, the most frequent first.
-fn counted<'v>(texts: impl Iterator<Item = &'v str>) -> Vec<(String, usize)> {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for text in texts {
-        *counts.entry(text).or_default() += 1;
-    }
-    let mut counts: Vec<_> = counts.into_iter().map(|(text, count)| (text.to_owned(), count)).collect();
-    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    counts
-}
-
-/// Rules of one kind on one line: `elements.List: code` and `elements.List: mode` as `List: code, mode`. The counts
-/// are of elements, not of rules.
-fn together(rows: &[Value]) -> Vec<(String, usize)> {
-    let mut groups: BTreeMap<&str, (usize, BTreeSet<&str>)> = BTreeMap::new();
-    for row in rows {
-        let rule = text(row, "rule");
-        let (group, item) = match rule.split_once(": ") {
-            Some((group, item)) => match group.strip_prefix("sections.") {
-                Some(heading) => ("sections", heading),
-                // The last part of an extension's URL is its name.
-                None if group == "extensions" => (group, item.rsplit('/').next().unwrap_or(item)),
-                None => (group.strip_prefix("elements.").unwrap_or(group), item),
-            },
-            None => (rule, ""),
-        };
-        let (count, items) = groups.entry(group).or_default();
-        *count += 1;
-        items.insert(item);
-    }
-    let mut lines: Vec<_> = groups
-        .into_iter()
-        .map(|(group, (count, items))| {
-            let items: Vec<_> = items.into_iter().filter(|item| !item.is_empty()).collect();
-            let line = if items.is_empty() { group.to_owned() } else { format!("{group}: {}", items.join(", ")) };
-            (line, count)
-        })
-        .collect();
-    lines.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    lines
 }
 
 fn text<'v>(value: &'v Value, key: &str) -> &'v str {

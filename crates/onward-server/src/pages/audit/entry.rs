@@ -12,6 +12,7 @@ use onward_core::audit::FoundAudit;
 use onward_core::store::StoreError;
 use onward_gateway::explore::Inquiry;
 use onward_transform::render::dates;
+use serde_json::Value;
 
 use super::super::components::{Fact, Field, FormError};
 use super::super::operations::{grouped, reason};
@@ -22,6 +23,7 @@ use super::{Tab, TabLink, WHOM};
 use crate::app::App;
 use crate::cli::audit::event::Told;
 use crate::people::SignedIn;
+use crate::rules::{by_rule, together};
 
 #[derive(Template)]
 #[template(path = "audit/entry.html")]
@@ -68,17 +70,29 @@ pub(super) async fn post(State(app): State<Arc<App>>, who: SignedIn, headers: He
         asked: format!("audit/entry?entry={index}"),
     };
     let looked = async {
-        let entry = app.gateway.one_entry(&inquiry, index, recorded, reveal).await?;
-        Ok::<_, StoreError>((shell(&app, &who).await?.0, entry))
+        let Some(entry) = app.gateway.one_entry(&inquiry, index, recorded, reveal).await? else { return Ok(None) };
+        let disclosure = app.gateway.disclosure_of(&entry, &organisation).await?;
+        Ok::<_, StoreError>(Some((shell(&app, &who).await?.0, entry, disclosure)))
     };
     match looked.await {
-        Ok((shell, Some(entry))) => {
-            let place = sent(&body, "place");
-            page(&headers, StatusCode::OK, &EntryPage::new(shell, &entry, reveal, place, &organisation))
+        Ok(Some((shell, entry, disclosure))) => {
+            let mut shown = EntryPage::new(shell, &entry, reveal, sent(&body, "place"), &organisation);
+            shown.facts.extend(disclosure.as_deref().into_iter().flat_map(told));
+            page(&headers, StatusCode::OK, &shown)
         }
-        Ok((_, None)) => trouble(StatusCode::NOT_FOUND),
+        Ok(None) => trouble(StatusCode::NOT_FOUND),
         Err(error) => store_failed(&error),
     }
+}
+
+/// What a copy carries and what was withheld from it, by rules, each with the number of elements.
+fn told(disclosure: &str) -> Vec<Fact> {
+    let disclosure: Value = serde_json::from_str(disclosure).unwrap_or_default();
+    let rows = |kind: &str| disclosure[kind].as_array().cloned().unwrap_or_default();
+    let facts = [("The copy carries", together(&rows("disclosed"))), ("Withheld from it", by_rule(&rows("withheld")))];
+    let line = |(rule, count): (String, usize)| format!("{rule} ({count})");
+    let facts = facts.into_iter().filter(|(_, rules)| !rules.is_empty());
+    facts.map(|(key, rules)| Fact { key, lines: rules.into_iter().map(line).collect() }).collect()
 }
 
 impl EntryPage {
