@@ -167,6 +167,10 @@ async fn the_senders_lead_sees_what_a_copy_carries_and_what_was_withheld_from_it
             "they are not told what they must not see"
         );
     }
+    world.tamper("UPDATE disclosures SET disclosure = 'AAAA'");
+    for page in entries(&sender).await {
+        assert!(page.contains("Place in the log") && page.contains("its record is damaged"), "{page}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

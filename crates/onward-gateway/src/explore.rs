@@ -183,18 +183,21 @@ impl Gateway {
     /// erased.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// When the store cannot be read; [`StoreError::Corrupt`] where the copy is damaged.
     pub async fn disclosure_of(
         &self,
         entry: &FoundAudit,
         organisation: &OdsCode,
     ) -> Result<Option<String>, StoreError> {
         let Some(id) = entry.delivery else { return Ok(None) };
-        let Some(copy) = self.store.delivery(id).await? else { return Ok(None) };
-        if ![&copy.sender, &self.settings.own_ods].contains(&organisation) {
-            return Ok(None);
-        }
-        match self.store.disclosure(id).await {
+        let kept = async {
+            let Some(copy) = self.store.delivery(id).await? else { return Ok(None) };
+            match [&copy.sender, &self.settings.own_ods].contains(&organisation) {
+                true => self.store.disclosure(id).await,
+                false => Ok(None),
+            }
+        };
+        match kept.await {
             Err(StoreError::Erased) => Ok(None),
             kept => kept,
         }

@@ -5,8 +5,9 @@ mod home;
 mod person;
 pub(crate) mod search;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use onward_core::directory::{CareHome, DirectoryEntry, Endpoint, PdsPatient, Pharmacy, Practice, Sensitivity};
 use onward_core::state::{HoldReason, RecipientKind};
@@ -493,15 +494,17 @@ pub(crate) fn is_no_practice(code: &str) -> bool {
     code == NO_REGISTERED_PRACTICE || PRACTICE_UNKNOWN.contains(&code)
 }
 
-/// The directory as it is read for one message, with the version of the first look: what changes after that is noticed when copies are queued.
+/// The directory as it is read for one message, each entry once, with the version of the first look: what changes after that is noticed when copies
+/// are queued.
 pub(crate) struct Entries<'s> {
     store: &'s dyn Store,
     version: AtomicU64,
+    read: Mutex<BTreeMap<OdsCode, Option<DirectoryEntry>>>,
 }
 
 impl<'s> Entries<'s> {
     pub(crate) fn of(store: &'s dyn Store) -> Self {
-        Self { store, version: AtomicU64::new(u64::MAX) }
+        Self { store, version: AtomicU64::new(u64::MAX), read: Mutex::default() }
     }
 
     /// The earliest version of any look.
@@ -510,8 +513,13 @@ impl<'s> Entries<'s> {
     }
 
     async fn entry(&self, ods: &OdsCode) -> Result<Option<DirectoryEntry>, StoreError> {
+        let read = || self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = read().get(ods) {
+            return Ok(entry.clone());
+        }
         let DirectoryReading { entry, version } = self.store.read_directory(ods).await?;
         self.version.fetch_min(version, Ordering::Relaxed);
+        read().insert(ods.clone(), entry.clone());
         Ok(entry)
     }
 }

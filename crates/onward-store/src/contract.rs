@@ -230,6 +230,7 @@ macro_rules! every_contract {
         $crate::contract::every_contract!($open, elsewhere:
             whoever_has_an_earlier_version_where_the_newer_one_does_not_go_is_told_once,
             a_copy_that_follows_or_is_sent_again_elsewhere_is_marked_each_time,
+            a_mark_of_which_nobody_needs_to_be_told_is_forgotten,
             what_ended_otherwise_meanwhile_is_not_told_as_replaced,
             one_that_never_left_passes_on_whom_it_was_to_tell,
             where_it_is_just_being_sent_nobody_is_told_yet,

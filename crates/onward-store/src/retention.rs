@@ -44,7 +44,7 @@ pub(crate) fn due_month(class: BodyClass, columns: &Columns<'_>) -> Result<DueMo
     Ok(DueMonth { class, month: columns.count("month")?, due: all.saturating_sub(kept), kept })
 }
 
-/// Removes what may go of a month `?`, at most `?` rows, and gives whose they were.
+/// Removes what may go of a month `?`, of the rows after `?` and up to `?`, and gives whose they were.
 pub(crate) fn removal(class: BodyClass) -> String {
     let (table, stays) = (table(class), must_stay(class));
     let whose = match class {
@@ -52,8 +52,7 @@ pub(crate) fn removal(class: BodyClass) -> String {
         BodyClass::Renditions => "delivery",
     };
     format!(
-        "DELETE FROM {table} WHERE {whose} IN (SELECT b.{whose} FROM {table} b WHERE b.month = ? AND NOT {stays} LIMIT ?)
-         RETURNING {whose}"
+        "DELETE FROM {table} AS b WHERE b.month = ? AND b.rowid > ? AND b.rowid <= ? AND NOT {stays} RETURNING {whose}"
     )
 }
 

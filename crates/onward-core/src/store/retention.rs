@@ -126,8 +126,8 @@ pub struct Purged {
     pub kept: u64,
     /// The month went as a whole, with its file.
     pub dropped: bool,
-    /// There may be more to remove: whoever wants it gone asks again.
-    pub more: bool,
+    /// There may be more behind this place: whoever wants it gone asks again, after it.
+    pub more: Option<u64>,
 }
 
 /// The part of the store's port that forgets.
@@ -139,9 +139,15 @@ pub trait RetentionStore: Send + Sync + 'static {
     async fn put_retention_plan(&self, plan: RetentionPlan, audit: Vec<AuditRow>) -> Result<(), StoreError>;
     /// A plan.
     async fn retention_plan(&self, id: uuid::Uuid) -> Result<Option<RetentionPlan>, StoreError>;
-    /// Removes a month's bytes but for those that must stay: all of them where a month can be dropped, and otherwise a part of them, so that nobody
-    /// waits long to write.
-    async fn purge_month(&self, class: BodyClass, month: i64, audit: Vec<AuditRow>) -> Result<Purged, StoreError>;
+    /// Removes a month's bytes but for those that must stay: all of them where a month can be dropped, and otherwise a part of them after a place (0 at
+    /// first), so that nobody waits long to write.
+    async fn purge_month(
+        &self,
+        class: BodyClass,
+        month: i64,
+        after: u64,
+        audit: Vec<AuditRow>,
+    ) -> Result<Purged, StoreError>;
     /// Removes the rows of a class that were over before this moment, but for those that must stay.
     async fn purge_rows(&self, class: RowClass, before: Timestamp, audit: Vec<AuditRow>) -> Result<Purged, StoreError>;
     /// Destroys the keys of people who are still due, all or none: [`StoreError::Overtaken`] when one of them is not, or has other keys.

@@ -308,12 +308,16 @@ impl Work<'_> {
     async fn purge(&self, done: &mut Done, terminal: &mut Terminal) -> Result<(), Failure> {
         let (store, desk, command) = (self.store, self.desk, self.command);
         for month in self.due.months.iter().filter(|month| month.due > 0) {
-            let (purged, stopped) = purge_month(store, desk, command, month).await;
-            if stopped.is_none() || purged.removed > 0 {
-                done.lines.push(told(month, &purged));
-            }
-            if let Some(stopped) = stopped {
-                return Err(stopped.into());
+            let mut removed = 0;
+            match purge_month(store, desk, command, month, &mut removed).await {
+                Ok(purged) => done.lines.push(told(month, &purged)),
+                Err(stopped) => {
+                    let (class, of) = (month.class, month.month);
+                    done.lines.extend(
+                        (removed > 0).then(|| format!("{class} {of}: {removed} removed, and it stopped there")),
+                    );
+                    return Err(stopped.into());
+                }
             }
             terminal.progress(format_args!("{} of {}", month.class, month.month));
         }
@@ -340,28 +344,31 @@ fn told(month: &DueMonth, purged: &Purged) -> String {
     format!("{} {}: {} removed, {} kept, {how}", month.class, month.month, purged.removed, purged.kept)
 }
 
-/// What became of a month, and why that is not all. Where it goes in parts, whoever receives messages meanwhile has a turn between any two, as
-/// long as a part took.
-async fn purge_month(store: &dyn Store, desk: &Desk, command: &Run, month: &DueMonth) -> (Purged, Option<StoreError>) {
+/// Removes a month; `removed` counts, also where that stops midway. Where it goes in parts, whoever receives messages meanwhile has a turn between
+/// any two, as long as a part took.
+async fn purge_month(
+    store: &dyn Store,
+    desk: &Desk,
+    command: &Run,
+    month: &DueMonth,
+    removed: &mut u64,
+) -> Result<Purged, StoreError> {
     let detail = format!(
-        "retention plan {} by {}: {} of {} removed, {} kept",
-        command.plan, command.by, month.class, month.month, month.kept
+        "retention plan {} by {}: {} of {} go, {} of them, and {} stay",
+        command.plan, command.by, month.class, month.month, month.due, month.kept
     );
     let mut audit = vec![desk.row(AuditWord::Erase, detail)];
-    let mut all = Purged { removed: 0, kept: month.kept, dropped: false, more: true };
-    while all.more {
+    let mut after = 0;
+    loop {
         let began = Instant::now();
-        let part = match store.purge_month(month.class, month.month, std::mem::take(&mut audit)).await {
-            Ok(part) => part,
-            Err(error) => return (all, Some(error)),
-        };
-        let kept = if part.more { month.kept } else { part.kept };
-        all = Purged { removed: all.removed + part.removed, kept, ..part };
-        if all.more {
-            tokio::time::sleep(began.elapsed()).await;
+        let part = store.purge_month(month.class, month.month, after, std::mem::take(&mut audit)).await?;
+        *removed += part.removed;
+        match part.more {
+            Some(place) => after = place,
+            None => return Ok(Purged { removed: *removed, ..part }),
         }
+        tokio::time::sleep(began.elapsed()).await;
     }
-    (all, None)
 }
 
 /// The keys are named, so that `audit verify` knows an end of retention from a theft of keys.

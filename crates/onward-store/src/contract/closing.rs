@@ -110,7 +110,7 @@ pub(crate) async fn what_a_person_took_care_of_is_nobodys_work_any_more(store: S
     // Nobody has to send it: its content goes with its month.
     let months = store.oldest_bodies().await.expect("readable");
     let month = months.iter().find(|(class, _)| *class == BodyClass::Renditions).expect("there").1;
-    let purged = store.purge_month(BodyClass::Renditions, month, Vec::new()).await.expect("committed");
+    let purged = store.purge_month(BodyClass::Renditions, month, 0, Vec::new()).await.expect("committed");
     assert_eq!((purged.removed, purged.kept), (1, 0));
     assert_eq!(store.checkup().await.expect("readable").flaws, Vec::new());
     assert_eq!(again(Resend::Replay).await, Ok(false), "nothing is left to send");

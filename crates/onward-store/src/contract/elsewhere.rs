@@ -114,8 +114,20 @@ pub(crate) async fn a_copy_that_follows_or_is_sent_again_elsewhere_is_marked_eac
     assert_eq!((notice.endpoint, notice.patient), (https("elsewhere"), None));
     let twice = store.tell_elsewhere(told(found[1], one, "elsewhere", false)).await;
     assert_eq!((twice, marks(&store).await), (Err(StoreError::Overtaken), found[1..].to_vec()), "they were told by it");
-    // Nobody needs to be told: it is forgotten all the same.
-    let nobody = ToldElsewhere { mark: found[1], notices: Vec::new(), at: at(21), audit: Vec::new() };
+    let both = ["here", "there"].map(|address| told(found[1], one, address, false));
+    let mut both = both.into_iter();
+    let mut together = both.next().expect("one");
+    together.notices.extend(both.flat_map(|told| told.notices));
+    assert_eq!(store.tell_elsewhere(together).await, Ok(true), "two addresses of one version");
+    assert_eq!((marks(&store).await, claim(&store, 20).await.len()), (NONE.to_vec(), 2));
+}
+
+pub(crate) async fn a_mark_of_which_nobody_needs_to_be_told_is_forgotten(store: Shared) {
+    import(&store, pharmacy(https("old")), 0).await;
+    two_versions(&store, 1).await;
+    import(&store, pharmacy(https("new")), 3).await;
+    let found = marks(&store).await;
+    let nobody = ToldElsewhere { mark: found[0], notices: Vec::new(), at: at(21), audit: Vec::new() };
     assert_eq!(store.tell_elsewhere(nobody).await, Ok(true));
     assert_eq!(marks(&store).await, NONE);
 }

@@ -66,10 +66,10 @@ pub(crate) async fn a_month_goes_but_for_what_must_stay(store: Shared) {
     let not_yet = Schedule { messages_before: Some(MONTH), ..Schedule::default() };
     assert!(store.retention_due(&not_yet).await.expect("readable").is_empty(), "the month itself is not over");
     for class in BodyClass::ALL {
-        let purged = store.purge_month(*class, MONTH, vec![row(AuditWord::Erase)]).await.expect("committed");
+        let purged = store.purge_month(*class, MONTH, 0, vec![row(AuditWord::Erase)]).await.expect("committed");
         assert_eq!(purged.kept, 2, "{class}");
         assert!(!purged.dropped);
-        let again = store.purge_month(*class, MONTH, Vec::new()).await.expect("committed");
+        let again = store.purge_month(*class, MONTH, 0, Vec::new()).await.expect("committed");
         assert_eq!((again.removed, again.kept), (0, 2), "a second run does nothing more: {class}");
     }
     let left = [first, second, third, fourth, fifth];
@@ -95,7 +95,7 @@ pub(crate) async fn a_month_goes_but_for_what_must_stay(store: Shared) {
     assert_eq!(store.close_hold(closure).await, Ok(true));
     store.open_rendition(queued, at(3), None, Vec::new()).await.expect("readable").expect("there");
     for class in BodyClass::ALL {
-        let purged = store.purge_month(*class, MONTH, vec![row(AuditWord::Erase)]).await.expect("committed");
+        let purged = store.purge_month(*class, MONTH, 0, vec![row(AuditWord::Erase)]).await.expect("committed");
         assert_eq!((purged.removed, purged.kept), (2, 0), "{class}");
     }
     assert!(store.retention_due(&schedule).await.expect("readable").is_empty());
@@ -114,7 +114,8 @@ pub(crate) async fn what_has_lost_its_content_is_not_sent_again(store: Shared) {
             .requeue(copy, Resend::Replay.into(), "Ada Wells", "asked", at(second), vec![row(AuditWord::Release)])
             .await
     };
-    let purge = async || store.purge_month(BodyClass::Renditions, MONTH, Vec::new()).await.map(|purged| purged.removed);
+    let purge =
+        async || store.purge_month(BodyClass::Renditions, MONTH, 0, Vec::new()).await.map(|purged| purged.removed);
     assert_eq!(again(2).await, Ok(true));
     assert_eq!(purge().await, Ok(0), "it waits to be sent");
     let lease = store.claim(Claim::due(at(2), at(30), 1)).await.expect("claimable").remove(0);
@@ -156,7 +157,7 @@ pub(crate) async fn what_a_system_could_not_process_stays_until_it_is_settled(st
     let alert = NewAlert { id: Uuid::new_v4(), concern, at: at(60), notifications: Vec::new(), audit };
     assert_eq!(store.raise_alert(alert).await, Ok(true));
     let purge = async || {
-        let purged = store.purge_month(BodyClass::Renditions, MONTH, Vec::new()).await.expect("committed");
+        let purged = store.purge_month(BodyClass::Renditions, MONTH, 0, Vec::new()).await.expect("committed");
         (purged.removed, purged.kept)
     };
     assert_eq!(purge().await, (0, 1), "somebody may send it again");

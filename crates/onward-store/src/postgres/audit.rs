@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use deadpool_postgres::Client;
+use onward_core::Timestamp;
 use onward_core::audit::{AuditQuery, AuditRow, AuditWord, FoundAudit, StoredCheckpoint};
 use onward_core::store::{NewDelivery, StoredAudit};
-use onward_core::{OdsCode, Timestamp};
 use tokio_postgres::Row;
+use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::failure::Failure;
@@ -26,51 +27,61 @@ pub(super) const BEFORE: &str = "INSERT INTO audit_parties (organisation, record
          WHERE a.transfer = ANY($1)
      ON CONFLICT DO NOTHING";
 
-/// Whose each row is: the organisation's of who acts, of who sent the transfer, and of who receives the copy. Looked up before the places are taken,
-/// for whoever has those keeps everybody waiting; of copies that are queued in this transaction and not there yet `queued` tells.
-pub(super) async fn parties(
-    c: &Client,
-    rows: &[&AuditRow],
-    queued: impl Iterator<Item = &NewDelivery>,
-) -> Result<Vec<BTreeSet<String>>, Failure> {
-    let transfers: BTreeSet<Uuid> = rows.iter().filter_map(|row| row.transfer).map(|id| id.0).collect();
-    let sql = "SELECT id, sender AS party FROM transfers WHERE id = ANY($1)";
-    let senders = party_of(c, sql, transfers).await?;
-    let queued: BTreeMap<Uuid, &str> = queued.map(|copy| (copy.id.0, copy.recipient.as_str())).collect();
-    let copies = rows.iter().filter_map(|row| row.delivery).map(|id| id.0);
-    let copies = copies.filter(|id| !queued.contains_key(id)).collect();
-    let sql = "SELECT id, recipient AS party FROM deliveries WHERE id = ANY($1)";
-    let recipients = party_of(c, sql, copies).await?;
-    let taken_in: Vec<String> = rows
-        .iter()
-        .filter(|row| row.word == AuditWord::Accept)
-        .filter_map(|row| Some(row.transfer?.to_string()))
-        .collect();
-    if !taken_in.is_empty() {
-        session::execute(c, BEFORE, &[&taken_in]).await?;
-    }
-    let parties = rows.iter().map(|row| {
-        let sender = row.transfer.and_then(|id| senders.get(&id.0)).map(String::as_str);
-        let recipient = row
-            .delivery
-            .and_then(|id| queued.get(&id.0).copied().or_else(|| recipients.get(&id.0).map(String::as_str)));
-        let own = row.organisation.as_ref().map(OdsCode::as_str);
-        [own, sender, recipient].into_iter().flatten().map(ToOwned::to_owned).collect()
-    });
-    Ok(parties.collect())
+/// Whose entries are: of the organisation of who acts, of who sent the transfer, and of who receives the copy.
+#[derive(Default)]
+pub(super) struct Parties {
+    senders: BTreeMap<Uuid, String>,
+    recipients: BTreeMap<Uuid, String>,
 }
 
-async fn party_of(c: &Client, sql: &str, ids: BTreeSet<Uuid>) -> Result<BTreeMap<Uuid, String>, Failure> {
-    if ids.is_empty() {
-        return Ok(BTreeMap::new());
+impl Parties {
+    /// Looked up before the places are taken, for whoever has those keeps everybody waiting. Of copies that are queued in this transaction and not
+    /// there yet `queued` tells.
+    pub(super) async fn of(
+        c: &Client,
+        rows: &[&AuditRow],
+        queued: impl Iterator<Item = &NewDelivery>,
+    ) -> Result<Self, Failure> {
+        let queued = queued.map(|copy| (copy.id.0, copy.recipient.as_str().to_owned()));
+        let mut parties = Self { recipients: queued.collect(), ..Self::default() };
+        parties.look_up(c, rows).await?;
+        Ok(parties)
     }
-    let ids: Vec<Uuid> = ids.into_iter().collect();
-    let found = session::all(c, sql, &[&ids]).await?;
-    let found = found.iter().map(|row| {
-        let columns = Columns::of("audit_parties", row);
-        Ok((columns.parsed("id")?, columns.get("party")?))
-    });
-    found.collect()
+
+    /// Looks up what is not known. With the places taken that is what somebody else took in meanwhile, or nothing.
+    async fn look_up(&mut self, c: &Client, rows: &[&AuditRow]) -> Result<(), Failure> {
+        let transfers = rows.iter().filter_map(|row| row.transfer).map(|id| id.0);
+        let sql = "SELECT id, sender AS party FROM transfers WHERE id = ANY($1)";
+        look_up(c, sql, transfers, &mut self.senders).await?;
+        let copies = rows.iter().filter_map(|row| row.delivery).map(|id| id.0);
+        let sql = "SELECT id, recipient AS party FROM deliveries WHERE id = ANY($1)";
+        look_up(c, sql, copies, &mut self.recipients).await
+    }
+
+    fn of_row(&self, row: &AuditRow) -> BTreeSet<String> {
+        let own = row.organisation.as_ref().map(|ods| ods.as_str().to_owned());
+        let sender = row.transfer.and_then(|id| self.senders.get(&id.0)).cloned();
+        let recipient = row.delivery.and_then(|id| self.recipients.get(&id.0)).cloned();
+        [own, sender, recipient].into_iter().flatten().collect()
+    }
+}
+
+async fn look_up(
+    c: &Client,
+    sql: &str,
+    ids: impl Iterator<Item = Uuid>,
+    known: &mut BTreeMap<Uuid, String>,
+) -> Result<(), Failure> {
+    let unknown: BTreeSet<Uuid> = ids.filter(|id| !known.contains_key(id)).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let unknown: Vec<Uuid> = unknown.into_iter().collect();
+    for row in session::planned(c, sql, &[(&unknown, Type::UUID_ARRAY)]).await? {
+        let columns = Columns::of("audit_parties", &row);
+        known.insert(columns.parsed("id")?, columns.get("party")?);
+    }
+    Ok(())
 }
 
 /// Seals the rows. What concerns no person is sealed as well: nobody need judge which queries and reasons are harmless.
@@ -84,13 +95,13 @@ pub(super) async fn seal(c: &Keyed, rows: &[&AuditRow]) -> Result<Vec<Sealed>, F
     rows.iter().zip(keys).map(|(row, key)| Ok(sealed_entry(c.keys(), key, row)?)).collect()
 }
 
-/// Writes rows at the places that the caller has taken, and whose entries they are.
+/// Writes rows at the places that the caller has taken, and whose entries they are; of a transfer that is taken in, also those from before.
 pub(super) async fn insert(
     c: &Keyed,
     positions: impl Iterator<Item = i64>,
     rows: &[&AuditRow],
     sealed: &[Sealed],
-    parties: &[BTreeSet<String>],
+    mut parties: Parties,
 ) -> Result<(), Failure> {
     if rows.is_empty() {
         return Ok(());
@@ -126,10 +137,11 @@ pub(super) async fn insert(
              ON CONFLICT DO NOTHING";
         session::execute(c, sql, &[&subjects, &places]).await?;
     }
+    parties.look_up(c, rows).await?;
     let (mut organisations, mut recorded, mut places) = (Vec::new(), Vec::new(), Vec::new());
-    for ((at, row), parties) in positions.iter().zip(rows).zip(parties) {
-        for party in parties {
-            organisations.push(party.as_str());
+    for (at, row) in positions.iter().zip(rows) {
+        for party in parties.of_row(row) {
+            organisations.push(party);
             recorded.push(micros(row.recorded));
             places.push(*at);
         }
@@ -137,6 +149,11 @@ pub(super) async fn insert(
     let sql = "INSERT INTO audit_parties (organisation, recorded, position)
          SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[]) ON CONFLICT DO NOTHING";
     session::execute(c, sql, &[&organisations, &recorded, &places]).await?;
+    let taken_in = rows.iter().filter(|row| row.word == AuditWord::Accept);
+    let taken_in: Vec<String> = taken_in.filter_map(|row| Some(row.transfer?.to_string())).collect();
+    if !taken_in.is_empty() {
+        session::planned(c, BEFORE, &[(&taken_in, Type::TEXT_ARRAY)]).await?;
+    }
     Ok(())
 }
 

@@ -10,7 +10,6 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::Type;
 use tokio_postgres::{Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use url::Url;
@@ -26,49 +25,10 @@ const OPTIONS: &str = "-c statement_timeout=15s -c lock_timeout=5s -c idle_in_tr
 
 /// What bounds how long the server keeps a connection, and with it locks, whose network has died without a word: until what it has sent is
 /// acknowledged, or a question whether anybody is there (milliseconds and seconds). While it cannot send, none of its other limits ends
-/// a session.
-const BOUNDS: &[(&str, &str)] = &[
-    ("tcp_user_timeout", "10000"),
-    ("tcp_keepalives_idle", "10"),
-    ("tcp_keepalives_interval", "5"),
-    ("tcp_keepalives_count", "2"),
-];
-/// Whatever is written is found by an index, a few rows each. A plan that was made while a table was small, or its queue empty, looks through all
-/// of it once it is not: for minutes after a start, or as long as a backlog lasts, until somebody counts the table anew.
-const BY_INDEX: &[(&str, &str)] = &[
-    ("enable_seqscan", "off"),
-    ("enable_bitmapscan", "off"),
-    ("enable_hashjoin", "off"),
-    ("enable_mergejoin", "off"),
-    ("enable_sort", "off"),
-    // What must be done in such a way all the same counts as very dear, and would be compiled first.
-    ("jit", "off"),
-];
-
-/// What connections are for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// Batches of operations, and nothing else.
-    Write,
-    /// Whatever else there is.
-    Read,
-}
-
-impl Purpose {
-    /// Names and values of what is set.
-    fn settings(self) -> (Vec<&'static str>, Vec<&'static str>) {
-        let own: &[_] = match self {
-            Self::Write => BY_INDEX,
-            Self::Read => &[],
-        };
-        BOUNDS.iter().chain(own).copied().unzip()
-    }
-}
-
-/// Sets what whoever knows it takes: an engine that has no such setting is one that is asked nothing.
-const SET: &str =
-    "SELECT set_config(s.name, b.value, false) FROM pg_settings s JOIN unnest($1::text[], $2::text[]) b (name, value)
-    ON b.name = s.name";
+/// a session. Set for each connection by whoever knows it: an engine that has no such setting is one that is asked nothing.
+const BOUNDS: &str = "SELECT set_config(s.name, b.value, false) FROM pg_settings s JOIN (VALUES
+        ('tcp_user_timeout', '10000'), ('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '2')
+    ) b (name, value) ON b.name = s.name";
 
 /// Why an address cannot be used, or nothing.
 #[must_use]
@@ -123,7 +83,7 @@ fn is_near(host: &Host) -> bool {
 }
 
 /// A pool of at most `size` connections; none is made yet.
-pub(super) fn pool(settings: &PostgresSettings, size: usize, purpose: Purpose) -> Result<Pool, OpenError> {
+pub(super) fn pool(settings: &PostgresSettings, size: usize) -> Result<Pool, OpenError> {
     let (mut config, tls) = address(&settings.url).map_err(OpenError::Address)?;
     if let Some(password) = &settings.password {
         config.password(password.as_bytes());
@@ -155,22 +115,18 @@ pub(super) fn pool(settings: &PostgresSettings, size: usize, purpose: Purpose) -
         .runtime(Runtime::Tokio1)
         .wait_timeout(Some(WAIT))
         .create_timeout(Some(WAIT))
-        .post_create(Hook::async_fn(move |client, _| Box::pin(set(client, purpose))))
+        .post_create(Hook::async_fn(|client, _| Box::pin(bound(client))))
         .build()
         .map_err(|_| OpenError::Address("the pool of connections cannot be made".to_owned()))
 }
 
-/// Makes the settings of a connection. One that does not take them serves all the same.
-async fn set(client: &ClientWrapper, purpose: Purpose) -> Result<(), HookError> {
-    let (names, values) = purpose.settings();
-    match client.query_typed(SET, &[(&names, Type::TEXT_ARRAY), (&values, Type::TEXT_ARRAY)]).await {
+/// Sets the [`BOUNDS`] of a connection. One that does not take them serves all the same.
+async fn bound(client: &ClientWrapper) -> Result<(), HookError> {
+    match client.simple_query(BOUNDS).await {
         Err(error) if error.as_db_error().is_none() => Err(HookError::Backend(error)),
         Err(error) => {
             let code = error.code().map(SqlState::code);
-            tracing::warn!(
-                code,
-                "the server takes no settings of a connection: locks may outlast a network that dies, and plans what they were made for"
-            );
+            tracing::warn!(code, "the server takes no bounds for a network that dies: locks may outlast it");
             Ok(())
         }
         Ok(_) => Ok(()),

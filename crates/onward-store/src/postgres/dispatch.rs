@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use deadpool_postgres::Client;
+use deadpool_postgres::{Client, Pool};
 use jiff::Timestamp;
 use onward_core::directory::Endpoint;
 use onward_core::state::DeliveryState;
@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::deliveries;
 use super::failure::Failure;
 use super::keyed::Keyed;
-use super::session;
+use super::session::{self, Session};
 use super::work::Work;
 use super::{DIALECT, LeaseClock, directory};
 use crate::columns::{Columns, Corrupt};
@@ -101,7 +101,7 @@ pub(super) async fn claim<'j>(work: &mut Work<'j>, claim: &'j Claim) -> Result<V
         (&except, Type::TEXT_ARRAY),
         (&full, Type::TEXT_ARRAY),
     ];
-    let due = due(c, &due_sql(), &given).await?;
+    let due = due(work, &due_sql(), &given).await?;
     // Of an attempt that nobody ended nobody else has looked where the next one goes. What goes elsewhere is claimed as that.
     let lapsed: Vec<Uuid> = due.iter().filter(|(_, lapsed)| *lapsed).map(|(id, _)| *id).collect();
     let followed = if lapsed.is_empty() { Vec::new() } else { directory::follow(c, &lapsed).await? };
@@ -179,7 +179,7 @@ pub(super) async fn place<'j>(work: &mut Work<'j>, placing: &'j Placing) -> Resu
     let (c, now) = (work.client(), micros(placing.now));
     let lease_now = lease_now(c, work.shared().lease_clock, placing.now).await?;
     let limit = i64::from(placing.limit);
-    let due = due(c, &placeable_sql(), &[(&lease_now, Type::INT8), (&limit, Type::INT8)]).await?;
+    let due = due(work, &placeable_sql(), &[(&lease_now, Type::INT8), (&limit, Type::INT8)]).await?;
     let due: Vec<Uuid> = due.into_iter().map(|(id, _)| id).collect();
     if due.is_empty() {
         return Ok(Vec::new());
@@ -237,10 +237,36 @@ pub(super) async fn place<'j>(work: &mut Work<'j>, placing: &'j Placing) -> Resu
 /// A parameter and its type.
 pub(super) type Given<'p> = (&'p (dyn ToSql + Sync), Type);
 
-/// What is due, by a statement and its parameters, each with whether somebody had it, and the lease ran out. How long the queue is decides how it is
-/// gone through: one plan for all times would look through all of it for each copy.
-async fn due(c: &Client, sql: &str, params: &[Given<'_>]) -> Result<Vec<(Uuid, bool)>, Failure> {
+/// How a queue is gone through: from its beginning, by its index. The server takes the queue for as long as it was when the table was counted, which
+/// is empty as a rule, and would sort all of a backlog for each claim. Until [`AS_EVER`], in this transaction.
+pub(super) const IN_ORDER: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off;
+    SET LOCAL enable_sort = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL jit = off";
+const AS_EVER: &str = "SET LOCAL enable_seqscan TO DEFAULT; SET LOCAL enable_bitmapscan TO DEFAULT;
+    SET LOCAL enable_sort TO DEFAULT; SET LOCAL enable_hashjoin TO DEFAULT; SET LOCAL enable_mergejoin TO DEFAULT;
+    SET LOCAL jit TO DEFAULT";
+
+/// Whether the server knows what [`IN_ORDER`] sets. An engine that does not has its own ways.
+pub(super) async fn knows_order(pool: &Pool) -> Result<bool, Failure> {
+    let session = Session::begin(pool, session::READ).await?;
+    let sql = "SELECT count(*) AS known FROM pg_settings WHERE name IN
+        ('enable_seqscan', 'enable_bitmapscan', 'enable_sort', 'enable_hashjoin', 'enable_mergejoin', 'jit')";
+    let known = session::first(session.client(), sql, &[]).await?;
+    session.commit().await?;
+    let known = known.ok_or_else(|| Failure::corrupt("pg_settings", "name"))?;
+    Ok(Columns::of("pg_settings", &known).count::<i64>("known")? == 6)
+}
+
+/// What is due, by a statement and its parameters, each with whether somebody had it, and the lease ran out. One plan for all times would be that of an
+/// empty queue.
+async fn due(work: &Work<'_>, sql: &str, params: &[Given<'_>]) -> Result<Vec<(Uuid, bool)>, Failure> {
+    let (c, in_order) = (work.client(), work.shared().in_order);
+    if in_order {
+        c.batch_execute(IN_ORDER).await?;
+    }
     let due = session::planned(c, sql, params).await?;
+    if in_order {
+        c.batch_execute(AS_EVER).await?;
+    }
     let due = due.iter().map(|row| {
         let columns = Columns::of("deliveries", row);
         Ok((columns.parsed("id")?, columns.flag("lapsed")?))

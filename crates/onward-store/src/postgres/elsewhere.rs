@@ -58,6 +58,8 @@ pub(super) async fn tell<'j>(work: &mut Work<'j>, told: &'j ToldElsewhere) -> Re
     if session::execute(work.client(), FORGET_READDRESSED, &[&stored_count(told.mark)]).await? == 0 {
         return Ok(false);
     }
+    // Some may be of the same line, and no other notice of this transaction is there yet.
+    work.needs_every_copy()?;
     for notice in &told.notices {
         queue(work, notice, told).await?;
     }
@@ -77,7 +79,6 @@ async fn queue<'j>(
     let found = session::first(work.client(), &sql, &[&micros(told.at), &of.0]).await?.ok_or(Failure::Overtaken)?;
     let address = json(&notice.endpoint);
     // By whoever looked at another mark of the same line meanwhile, and had this copy before.
-    work.needs_every_copy()?;
     let before = session::first(work.client(), TOLD_ELSEWHERE, &[&address, &of.0]).await?;
     let before = before.ok_or_else(|| Failure::corrupt("deliveries", "notice_of"))?;
     {

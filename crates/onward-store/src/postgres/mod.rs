@@ -68,7 +68,6 @@ use url::Url;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use connect::Purpose;
 pub use connect::address_problem;
 pub use open::OpenError;
 
@@ -137,6 +136,8 @@ struct Shared {
     parts: AtomicBool,
     vault: Arc<Vault>,
     lease_clock: LeaseClock,
+    /// Whether the server can be told how to go through a queue.
+    in_order: bool,
 }
 
 /// The store in a PostgreSQL database. Moments keep microseconds.
@@ -168,7 +169,7 @@ impl PostgresStore {
         keys: Arc<dyn KeyEncryption>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
-        if !open::is_there(&connect::pool(settings, 1, Purpose::Read)?).await? {
+        if !open::is_there(&connect::pool(settings, 1)?).await? {
             return Err(OpenError::Absent);
         }
         Self::open(settings, keys, clock).await
@@ -180,8 +181,7 @@ impl PostgresStore {
         clock: Arc<dyn Clock>,
         lease_clock: LeaseClock,
     ) -> Result<Self, OpenError> {
-        let writes = connect::pool(settings, WRITERS, Purpose::Write)?;
-        let reads = connect::pool(settings, READERS, Purpose::Read)?;
+        let (writes, reads) = (connect::pool(settings, WRITERS)?, connect::pool(settings, READERS)?);
         open::check_durability(&reads, settings.fsync_off_allowed).await?;
         let now = clock.now();
         open::migrate(&reads, open::UPGRADE, &keys, now).await?;
@@ -190,7 +190,8 @@ impl PostgresStore {
         let partitions = Partitions::default();
         partitions.make(&reads, &[month(now), month(now + AHEAD)]).await?;
         let parts = AtomicBool::new(false);
-        let shared = Arc::new(Shared { writes, reads, partitions, parts, vault, lease_clock });
+        let in_order = dispatch::knows_order(&reads).await?;
+        let shared = Arc::new(Shared { writes, reads, partitions, parts, vault, lease_clock, in_order });
         Ok(Self { writers: Writers::start(&shared), shared, clock })
     }
 

@@ -168,7 +168,7 @@ async fn replace(c: &Client, class: BodyClass, month: i64) -> Result<Purged, Fai
     // One run at a time: nobody else takes this lock.
     c.batch_execute(&format!("{PATIENCE}; {LOCK_WAIT}; LOCK TABLE retention_plans IN SHARE ROW EXCLUSIVE MODE"))
         .await?;
-    let nothing = Purged { removed: 0, kept: 0, dropped: false, more: false };
+    let nothing = Purged { removed: 0, kept: 0, dropped: false, more: None };
     let found = due(c, class, Which::Only, month).await?;
     let Some(found) = found.into_iter().next() else { return Ok(nothing) };
     if found.due == 0 {
@@ -209,5 +209,5 @@ async fn replace(c: &Client, class: BodyClass, month: i64) -> Result<Purged, Fai
     if let Some(parts) = parts {
         parts.replace(c, kept).await?;
     }
-    Ok(Purged { removed: (found.due + found.kept).saturating_sub(kept), kept, dropped: kept == 0, more: false })
+    Ok(Purged { removed: (found.due + found.kept).saturating_sub(kept), kept, dropped: kept == 0, more: None })
 }

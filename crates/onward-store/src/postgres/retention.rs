@@ -42,7 +42,13 @@ impl RetentionStore for PostgresStore {
         self.read(id, |c, id| plan(c, *id).boxed()).await
     }
 
-    async fn purge_month(&self, class: BodyClass, month: i64, audit: Vec<AuditRow>) -> Result<Purged, StoreError> {
+    async fn purge_month(
+        &self,
+        class: BodyClass,
+        month: i64,
+        _after: u64,
+        audit: Vec<AuditRow>,
+    ) -> Result<Purged, StoreError> {
         purge::month(self, class, month, &audit).await
     }
 
@@ -149,7 +155,7 @@ async fn purge_rows<'j>(
         session::execute(work.client(), &numbered(&sql), &[&micros(*before)]).await?;
     }
     work.audit(audit);
-    Ok(Purged { removed: due.due, kept: due.kept, dropped: false, more: false })
+    Ok(Purged { removed: due.due, kept: due.kept, dropped: false, more: None })
 }
 
 /// Adds the people who are due, and gives those whom a hold keeps.

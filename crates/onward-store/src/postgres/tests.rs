@@ -386,15 +386,15 @@ async fn a_month_is_dropped_and_what_must_stay_is_moved() {
     let file = |table: &str| {
         cluster.tamper(&url, &format!("SELECT coalesce(to_regclass('{table}_202003')::oid::text, 'none')")).remove(0)
     };
-    let purge = async |class| store.purge_month(class, 202_003, vec![row(AuditWord::Erase)]).await;
+    let purge = async |class| store.purge_month(class, 202_003, 0, vec![row(AuditWord::Erase)]).await;
     assert!(store.original(transfer).await.expect("readable").is_some());
-    assert_eq!(purge(BodyClass::Messages).await, Ok(Purged { removed: 2, kept: 0, dropped: true, more: false }));
+    assert_eq!(purge(BodyClass::Messages).await, Ok(Purged { removed: 2, kept: 0, dropped: true, more: None }));
     assert_eq!(file("message_bodies"), "none");
     let before = file("rendition_bodies");
-    assert_eq!(purge(BodyClass::Renditions).await, Ok(Purged { removed: 1, kept: 1, dropped: false, more: false }));
+    assert_eq!(purge(BodyClass::Renditions).await, Ok(Purged { removed: 1, kept: 1, dropped: false, more: None }));
     let after = file("rendition_bodies");
     assert!(after != before && after != "none", "another file holds what stays: {before}, {after}");
-    assert_eq!(purge(BodyClass::Renditions).await, Ok(Purged { removed: 0, kept: 1, dropped: false, more: false }));
+    assert_eq!(purge(BodyClass::Renditions).await, Ok(Purged { removed: 0, kept: 1, dropped: false, more: None }));
     assert_eq!(file("rendition_bodies"), after, "nothing was due");
     assert!(store.original(transfer).await.expect("readable").is_none());
     assert!(store.transfer(transfer).await.expect("readable").is_some(), "the record stays");
@@ -402,7 +402,7 @@ async fn a_month_is_dropped_and_what_must_stay_is_moved() {
     assert!(read.expect("readable").is_none());
     assert!(other.open_rendition(kept, at(1), None, Vec::new()).await.expect("readable").is_some());
     // Moved once, it can be dropped as any other.
-    assert_eq!(purge(BodyClass::Renditions).await, Ok(Purged { removed: 1, kept: 0, dropped: true, more: false }));
+    assert_eq!(purge(BodyClass::Renditions).await, Ok(Purged { removed: 1, kept: 0, dropped: true, more: None }));
     assert_eq!(file("rendition_bodies"), "none");
     // A node that does not know of the drop makes the month anew when it needs it.
     for (node, n) in [(&store, 2), (&other, 3)] {
@@ -428,7 +428,7 @@ async fn a_legal_hold_that_is_placed_while_a_month_goes_holds() {
     holder.batch_execute(&placing).await.expect("placed");
     let purge =
         tokio::spawn(
-            async move { store.purge_month(BodyClass::Renditions, 202_003, vec![row(AuditWord::Erase)]).await },
+            async move { store.purge_month(BodyClass::Renditions, 202_003, 0, vec![row(AuditWord::Erase)]).await },
         );
     let waits = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
          WHERE d.datname = current_database() AND NOT granted AND relation = 'legal_holds'::regclass";
@@ -436,7 +436,7 @@ async fn a_legal_hold_that_is_placed_while_a_month_goes_holds() {
         tokio::task::yield_now().await;
     }
     holder.batch_execute("COMMIT").await.expect("committed");
-    assert_eq!(purge.await.expect("it ran"), Ok(Purged { removed: 0, kept: 1, dropped: false, more: false }));
+    assert_eq!(purge.await.expect("it ran"), Ok(Purged { removed: 0, kept: 1, dropped: false, more: None }));
     assert!(other.rendition(copy).await.expect("readable").is_some());
 }
 

@@ -11,6 +11,7 @@ use onward_core::audit::{AuditRow, AuditWord};
 use onward_core::store::NewDelivery;
 use uuid::Uuid;
 
+use super::audit::Parties;
 use super::failure::Failure;
 use super::keyed::{Keyed, Whose};
 use super::session;
@@ -203,7 +204,7 @@ impl<'j> Work<'j> {
         // Before the head is taken: they are the largest part, and nobody else waits for them.
         self.keep_bodies(&strict).await?;
         audit::keep_contents(self.client(), &log).await?;
-        let parties = audit::parties(self.client(), &log, self.queued.iter().map(|queued| queued.delivery)).await?;
+        let parties = Parties::of(self.client(), &log, self.queued.iter().map(|queued| queued.delivery)).await?;
         let counts = self.accepted != 0 || self.held != 0;
         if self.queued.is_empty() && self.log.is_empty() && !counts && self.directory.is_none() && self.again.is_none()
         {
@@ -218,7 +219,7 @@ impl<'j> Work<'j> {
         let inserted = self.insert(&once, of_once, due, "ON CONFLICT (id) DO NOTHING").await?;
         let new: Vec<_> = once.into_iter().filter(|(queued, _)| inserted.contains(&queued.delivery.id.0)).collect();
         self.keep_bodies(&new).await?;
-        audit::insert(self.client(), positions, &log, &entries, &parties).await
+        audit::insert(self.client(), positions, &log, &entries, parties).await
     }
 
     /// Seals what is queued before anybody has to wait for it.

@@ -46,12 +46,19 @@ impl RetentionStore for SqliteStore {
         .await
     }
 
-    async fn purge_month(&self, class: BodyClass, month: i64, audit: Vec<AuditRow>) -> Result<Purged, StoreError> {
-        let purged = self.write(move |c| purge_month(c, class, month, &audit)).await?;
-        if !purged.more {
+    async fn purge_month(
+        &self,
+        class: BodyClass,
+        month: i64,
+        after: u64,
+        audit: Vec<AuditRow>,
+    ) -> Result<Purged, StoreError> {
+        let purged = self.write(move |c| purge_month(c, class, month, after, &audit)).await;
+        // Also where it stops midway: what went before is gone.
+        if !purged.as_ref().is_ok_and(|purged| purged.more.is_some()) {
             self.cut_log().await;
         }
-        Ok(purged)
+        purged
     }
 
     async fn purge_rows(&self, class: RowClass, before: Timestamp, audit: Vec<AuditRow>) -> Result<Purged, StoreError> {
@@ -145,7 +152,7 @@ fn purge_rows(c: &Keyed<'_>, class: RowClass, before: Timestamp, rows: &[AuditRo
         c.prepare_cached(&sql)?.execute([micros(before)])?;
     }
     audit::append(c, rows)?;
-    Ok(Purged { removed: due.due, kept: due.kept, dropped: false, more: false })
+    Ok(Purged { removed: due.due, kept: due.kept, dropped: false, more: None })
 }
 
 /// Adds the people who are due, and gives those whom a hold keeps.
@@ -159,8 +166,8 @@ fn people(c: &Keyed<'_>, before: Timestamp, due: &mut Vec<DuePerson>) -> Result<
     Ok(held)
 }
 
-/// Rows of a month that go in one transaction. Each page that they leave is zeroed, through the log: a month's worth at once would fill it, and keep
-/// everybody else from writing meanwhile.
+/// Rows of a month that are looked at in one transaction. Each page that one leaves is zeroed, through the log: a month's worth at once would fill it,
+/// and keep everybody else from writing meanwhile.
 const PART: u32 = 64;
 
 /// Removes the parts of a month `?1` that no copy has any more, of the transfers of copies `?2` (JSON).
@@ -169,18 +176,29 @@ const PARTS_OF_NOBODY: &str = "DELETE FROM rendition_parts AS p WHERE p.month = 
     AND NOT EXISTS (SELECT 1 FROM deliveries d JOIN rendition_bodies b ON b.delivery = d.id JOIN json_each(b.parts) u
         WHERE d.transfer = p.transfer AND b.month = p.month AND unhex(u.value) = p.digest)";
 
-fn purge_month(c: &Keyed<'_>, class: BodyClass, month: i64, rows: &[AuditRow]) -> Result<Purged, Failure> {
+fn purge_month(c: &Keyed<'_>, class: BodyClass, month: i64, after: u64, rows: &[AuditRow]) -> Result<Purged, Failure> {
+    let table = retention::table(class);
+    let part = format!(
+        "SELECT count(*), max(rowid) FROM (SELECT rowid FROM {table} WHERE month = ? AND rowid > ? ORDER BY rowid LIMIT ?)"
+    );
+    let after = stored_count(after);
+    let (looked_at, last): (u32, Option<i64>) =
+        c.prepare_cached(&part)?.query_row(params![month, after, PART], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let last = last.unwrap_or(after);
     let mut removal = c.prepare_cached(&retention::removal(class))?;
-    let gone = removal.query_and_then(params![month, PART], |row| row.get(0))?;
+    let gone = removal.query_and_then(params![month, after, last], |row| row.get(0))?;
     let gone = gone.collect::<Result<Vec<String>, rusqlite::Error>>()?;
     if class == BodyClass::Renditions && !gone.is_empty() {
         c.prepare_cached(PARTS_OF_NOBODY)?.execute(params![month, json(&gone)])?;
     }
-    let left = format!("SELECT count(*) FROM {} WHERE month = ?", retention::table(class));
-    let more = gone.len() as u64 == u64::from(PART);
-    let kept: i64 = if more { 0 } else { c.prepare_cached(&left)?.query_row([month], |row| row.get(0))? };
     audit::append(c, rows)?;
-    Ok(Purged { removed: gone.len() as u64, kept: kept.unsigned_abs(), dropped: false, more })
+    let removed = gone.len() as u64;
+    if looked_at == PART {
+        return Ok(Purged { removed, kept: 0, dropped: false, more: Some(last.unsigned_abs()) });
+    }
+    let left = format!("SELECT count(*) FROM {table} WHERE month = ?");
+    let kept: i64 = c.prepare_cached(&left)?.query_row([month], |row| row.get(0))?;
+    Ok(Purged { removed, kept: kept.unsigned_abs(), dropped: false, more: None })
 }
 
 fn purge_people(

@@ -25,6 +25,9 @@ use crate::cli::audit::event::Told;
 use crate::people::SignedIn;
 use crate::rules::{by_rule, together};
 
+/// Of a copy whose record cannot be read.
+const DAMAGED: &str = "What it carries cannot be read: its record is damaged";
+
 #[derive(Template)]
 #[template(path = "audit/entry.html")]
 struct EntryPage {
@@ -71,13 +74,17 @@ pub(super) async fn post(State(app): State<Arc<App>>, who: SignedIn, headers: He
     };
     let looked = async {
         let Some(entry) = app.gateway.one_entry(&inquiry, index, recorded, reveal).await? else { return Ok(None) };
-        let disclosure = app.gateway.disclosure_of(&entry, &organisation).await?;
+        let disclosure = match app.gateway.disclosure_of(&entry, &organisation).await {
+            // The entry is what it is.
+            Err(StoreError::Corrupt(_)) => vec![Fact { key: "The copy", lines: vec![DAMAGED.to_owned()] }],
+            disclosure => disclosure?.as_deref().map(told).unwrap_or_default(),
+        };
         Ok::<_, StoreError>(Some((shell(&app, &who).await?.0, entry, disclosure)))
     };
     match looked.await {
         Ok(Some((shell, entry, disclosure))) => {
             let mut shown = EntryPage::new(shell, &entry, reveal, sent(&body, "place"), &organisation);
-            shown.facts.extend(disclosure.as_deref().into_iter().flat_map(told));
+            shown.facts.extend(disclosure);
             page(&headers, StatusCode::OK, &shown)
         }
         Ok(None) => trouble(StatusCode::NOT_FOUND),

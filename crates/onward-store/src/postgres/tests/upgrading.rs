@@ -17,7 +17,7 @@ pub(super) fn version(cluster: &Cluster, url: &str) -> usize {
 
 /// The program that takes these steps comes to this database.
 pub(super) async fn bring(url: &str, upgrade: Upgrade<'_>) -> Result<(), OpenError> {
-    let pool = connect::pool(&settings(url), 1, connect::Purpose::Read).expect("an address");
+    let pool = connect::pool(&settings(url), 1).expect("an address");
     open::migrate(&pool, upgrade, &keys(), at(0)).await
 }
 
