@@ -2,6 +2,7 @@
 //! by it, and gets a notice instead. So does whoever has one whose place was taken by another that never left.
 
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use onward_core::DeliveryId;
 use onward_core::audit::{Agent, AuditEntry, AuditRow, AuditWord};
@@ -11,17 +12,19 @@ use onward_core::store::{DeliveryRecord, NoticeElsewhere, Readdressed, StoreErro
 
 use crate::Gateway;
 
-/// Copies that are looked at in one round: alerts are raised in the same, and must not wait for an import that moved thousands.
+/// Copies that are asked for at once.
 const AT_ONCE: u32 = 500;
+/// How long a round looks at them: alerts are raised in the same, and must not wait for an import that moved thousands.
+const ROUND: Duration = Duration::from_secs(2);
 
 impl Gateway {
     /// Tells whoever has an earlier version where the copy that took its place does not go. A round goes on where the one before left off, and begins
     /// anew behind the last: what others changed meanwhile, and what could not be told, is looked at again then.
     pub(crate) async fn tell_elsewhere(&self) -> Result<(), StoreError> {
         let found = self.store.readdressed(self.told_elsewhere.load(Ordering::Relaxed), AT_ONCE).await?;
-        let last = found.last().filter(|_| found.len() as u64 == u64::from(AT_ONCE));
-        self.told_elsewhere.store(last.map_or(0, |last| last.mark), Ordering::Relaxed);
+        let (began, are_all) = (Instant::now(), found.len() as u64 != u64::from(AT_ONCE));
         for Readdressed { mark, copy } in found {
+            self.told_elsewhere.store(mark, Ordering::Relaxed);
             match self.tell_of(mark, copy).await {
                 Ok(()) | Err(StoreError::Overtaken) => {}
                 // The others are told all the same.
@@ -29,6 +32,12 @@ impl Gateway {
                     tracing::error!(%error, delivery = %copy, "an earlier version's address could not be told");
                 }
             }
+            if began.elapsed() >= ROUND {
+                return Ok(());
+            }
+        }
+        if are_all {
+            self.told_elsewhere.store(0, Ordering::Relaxed);
         }
         Ok(())
     }

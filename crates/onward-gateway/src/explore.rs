@@ -179,27 +179,25 @@ impl Gateway {
     }
 
     /// What the copy that an entry is about discloses and withholds, each element with the rule, as it is kept with the copy (JSON). For the lead
-    /// of who sent it, and of this gateway: what a recipient is not to see its own lead is not told of. `None` also where the person is
-    /// erased.
+    /// of who sent it, and of this gateway: what a recipient is not to see its own lead is not told of. `None` for others.
     ///
     /// # Errors
-    /// When the store cannot be read; [`StoreError::Corrupt`] where the copy is damaged.
+    /// When the store cannot be read; [`StoreError::Corrupt`] where it is damaged, and [`StoreError::Erased`] where the person was erased.
     pub async fn disclosure_of(
         &self,
         entry: &FoundAudit,
         organisation: &OdsCode,
     ) -> Result<Option<String>, StoreError> {
         let Some(id) = entry.delivery else { return Ok(None) };
-        let kept = async {
-            let Some(copy) = self.store.delivery(id).await? else { return Ok(None) };
-            match [&copy.sender, &self.settings.own_ods].contains(&organisation) {
-                true => self.store.disclosure(id).await,
-                false => Ok(None),
-            }
+        let copy = match self.store.delivery(id).await {
+            // Whose it is cannot be told.
+            Err(StoreError::Corrupt(_)) => None,
+            copy => copy?,
         };
-        match kept.await {
-            Err(StoreError::Erased) => Ok(None),
-            kept => kept,
+        let Some(copy) = copy else { return Ok(None) };
+        match [&copy.sender, &self.settings.own_ods].contains(&organisation) {
+            true => self.store.disclosure(id).await,
+            false => Ok(None),
         }
     }
 

@@ -1,8 +1,6 @@
 //! Where a copy that is sent again goes: to the address of the directory as it is now, for that is what people mend. It is the same bytes that
 //! leave, so that address must take them.
 
-use std::collections::BTreeMap;
-
 use onward_core::OdsCode;
 use onward_core::directory::{DirectoryEntry, Endpoint};
 use onward_core::state::RecipientKind;
@@ -29,15 +27,11 @@ impl Gateway {
         &self,
         copies: impl Iterator<Item = &'c DeliveryRecord>,
     ) -> Result<Vec<Whereto>, StoreError> {
-        let mut known: BTreeMap<&OdsCode, Option<DirectoryEntry>> = BTreeMap::new();
         let (mut wheretos, now) = (Vec::new(), self.clock.now());
         let entries = Entries::of(self.store.as_ref());
         for copy in copies {
-            if !known.contains_key(&copy.recipient) {
-                let entry = identify::current(&entries, &copy.recipient, now).await?;
-                known.insert(&copy.recipient, entry.ok());
-            }
-            wheretos.push(leads(copy, known.get(&copy.recipient).and_then(Option::as_ref)));
+            let entry = identify::current(&entries, &copy.recipient, now).await?;
+            wheretos.push(leads(copy, entry.ok().as_ref()));
         }
         Ok(wheretos)
     }

@@ -310,8 +310,8 @@ pub trait ResendStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::Overtaken`] when a copy that a notice is about is just being sent to where the notice goes, so that nobody knows yet whether it
-    /// arrives; when it is not superseded any more, for whoever ended it otherwise told of that; or when the person whom the notice names was
-    /// erased.
+    /// arrives; when it is not superseded any more, for whoever ended it otherwise told of that; when a notice there says so of that copy already;
+    /// or when the person whom the notice names was erased.
     async fn tell_elsewhere(&self, told: ToldElsewhere) -> Result<bool, StoreError>;
     /// When and by whom a copy was closed, the oldest first.
     async fn closed_copies(&self, delivery: DeliveryId) -> Result<Vec<ClosedCopy>, StoreError>;

@@ -122,7 +122,7 @@ pub struct RetentionPlan {
 pub struct Purged {
     /// Removed.
     pub removed: u64,
-    /// Left, as far as all was looked at.
+    /// Left; 0 while there is more.
     pub kept: u64,
     /// The month went as a whole, with its file.
     pub dropped: bool,

@@ -1,6 +1,6 @@
 //! `onward retention`: what is due by the schedule, and its removal: first a plan, then the run of that plan.
 
-use std::time::Instant;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -27,6 +27,10 @@ use crate::serve::signing_key;
 
 /// How long a plan may be carried out.
 const FRESH: SignedDuration = SignedDuration::from_hours(24);
+/// How long others have between two parts of a month, about as long as one takes; ten times as long for each try that comes to nothing.
+const TURN: Duration = Duration::from_millis(20);
+/// How often a part is tried in all.
+const TRIES: u32 = 4;
 /// People whose keys go in one transaction, named in one entry of the log.
 const BATCH: usize = 100;
 
@@ -308,17 +312,7 @@ impl Work<'_> {
     async fn purge(&self, done: &mut Done, terminal: &mut Terminal) -> Result<(), Failure> {
         let (store, desk, command) = (self.store, self.desk, self.command);
         for month in self.due.months.iter().filter(|month| month.due > 0) {
-            let mut removed = 0;
-            match purge_month(store, desk, command, month, &mut removed).await {
-                Ok(purged) => done.lines.push(told(month, &purged)),
-                Err(stopped) => {
-                    let (class, of) = (month.class, month.month);
-                    done.lines.extend(
-                        (removed > 0).then(|| format!("{class} {of}: {removed} removed, and it stopped there")),
-                    );
-                    return Err(stopped.into());
-                }
-            }
+            purge_month(store, desk, command, month, &mut done.lines).await?;
             terminal.progress(format_args!("{} of {}", month.class, month.month));
         }
         let rows = self.schedule.rows_before.iter().zip(&self.due.rows);
@@ -344,30 +338,55 @@ fn told(month: &DueMonth, purged: &Purged) -> String {
     format!("{} {}: {} removed, {} kept, {how}", month.class, month.month, purged.removed, purged.kept)
 }
 
-/// Removes a month; `removed` counts, also where that stops midway. Where it goes in parts, whoever receives messages meanwhile has a turn between
-/// any two, as long as a part took.
+/// Removes a month, and adds what became of it. Where it goes in parts, whoever receives messages meanwhile has a turn between any two, and an entry of
+/// its own says in the end how many went, also where that is midway.
 async fn purge_month(
     store: &dyn Store,
     desk: &Desk,
     command: &Run,
     month: &DueMonth,
-    removed: &mut u64,
-) -> Result<Purged, StoreError> {
-    let detail = format!(
-        "retention plan {} by {}: {} of {} go, {} of them, and {} stay",
-        command.plan, command.by, month.class, month.month, month.due, month.kept
-    );
-    let mut audit = vec![desk.row(AuditWord::Erase, detail)];
-    let mut after = 0;
+    lines: &mut Vec<String>,
+) -> Result<(), Failure> {
+    let (class, of) = (month.class, month.month);
+    let entry = |became: &str| {
+        desk.row(AuditWord::Erase, format!("retention plan {} by {}: {became}", command.plan, command.by))
+    };
+    let begins = entry(&format!("{class} of {of} go, {} of them, and {} stay", month.due, month.kept));
+    let mut part = store.purge_month(class, of, 0, vec![begins]).await?;
+    let (mut removed, in_parts) = (part.removed, part.more.is_some());
+    let stopped = loop {
+        let Some(after) = part.more else { break None };
+        part = match next_part(store, month, after).await {
+            Ok(part) => part,
+            Err(error) => break Some(error),
+        };
+        removed += part.removed;
+    };
+    let became = match &stopped {
+        None => told(month, &Purged { removed, ..part }),
+        Some(_) => format!("{class} {of}: {removed} removed, and it stopped there"),
+    };
+    lines.push(became.clone());
+    let told = match in_parts {
+        true => store.audit(vec![entry(&became)]).await,
+        false => Ok(()),
+    };
+    match stopped {
+        Some(error) => Err(error.into()),
+        None => Ok(told?),
+    }
+}
+
+/// The next part of a month, after as long as it takes others to have a turn. It is tried again a few times while they keep the store busy.
+async fn next_part(store: &dyn Store, month: &DueMonth, after: u64) -> Result<Purged, StoreError> {
+    let mut tries = 0;
     loop {
-        let began = Instant::now();
-        let part = store.purge_month(month.class, month.month, after, std::mem::take(&mut audit)).await?;
-        *removed += part.removed;
-        match part.more {
-            Some(place) => after = place,
-            None => return Ok(Purged { removed: *removed, ..part }),
+        tokio::time::sleep(TURN * 10_u32.pow(tries)).await;
+        tries += 1;
+        match store.purge_month(month.class, month.month, after, Vec::new()).await {
+            Err(StoreError::Unavailable(_)) if tries < TRIES => {}
+            part => return part,
         }
-        tokio::time::sleep(began.elapsed()).await;
     }
 }
 

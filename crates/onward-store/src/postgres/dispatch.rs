@@ -239,7 +239,7 @@ pub(super) type Given<'p> = (&'p (dyn ToSql + Sync), Type);
 
 /// How a queue is gone through: from its beginning, by its index. The server takes the queue for as long as it was when the table was counted, which
 /// is empty as a rule, and would sort all of a backlog for each claim. Until [`AS_EVER`], in this transaction.
-pub(super) const IN_ORDER: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off;
+const IN_ORDER: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off;
     SET LOCAL enable_sort = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL jit = off";
 const AS_EVER: &str = "SET LOCAL enable_seqscan TO DEFAULT; SET LOCAL enable_bitmapscan TO DEFAULT;
     SET LOCAL enable_sort TO DEFAULT; SET LOCAL enable_hashjoin TO DEFAULT; SET LOCAL enable_mergejoin TO DEFAULT;
@@ -256,22 +256,27 @@ pub(super) async fn knows_order(pool: &Pool) -> Result<bool, Failure> {
     Ok(Columns::of("pg_settings", &known).count::<i64>("known")? == 6)
 }
 
-/// What is due, by a statement and its parameters, each with whether somebody had it, and the lease ran out. One plan for all times would be that of an
-/// empty queue.
+/// What is due, by a statement and its parameters, each with whether somebody had it, and the lease ran out.
 async fn due(work: &Work<'_>, sql: &str, params: &[Given<'_>]) -> Result<Vec<(Uuid, bool)>, Failure> {
-    let (c, in_order) = (work.client(), work.shared().in_order);
-    if in_order {
-        c.batch_execute(IN_ORDER).await?;
-    }
-    let due = session::planned(c, sql, params).await?;
-    if in_order {
-        c.batch_execute(AS_EVER).await?;
-    }
+    let due = in_order(work, sql, params).await?;
     let due = due.iter().map(|row| {
         let columns = Columns::of("deliveries", row);
         Ok((columns.parsed("id")?, columns.flag("lapsed")?))
     });
     due.collect()
+}
+
+/// Goes through a queue. One plan for all times would be that of an empty one.
+pub(super) async fn in_order(work: &Work<'_>, sql: &str, params: &[Given<'_>]) -> Result<Vec<Row>, Failure> {
+    let (c, in_order) = (work.client(), work.shared().in_order);
+    if in_order {
+        c.batch_execute(IN_ORDER).await?;
+    }
+    let found = session::planned(c, sql, params).await?;
+    if in_order {
+        c.batch_execute(AS_EVER).await?;
+    }
+    Ok(found)
 }
 
 /// Makes leases last longer whose token still is their copy's.

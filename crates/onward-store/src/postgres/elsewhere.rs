@@ -58,8 +58,10 @@ pub(super) async fn tell<'j>(work: &mut Work<'j>, told: &'j ToldElsewhere) -> Re
     if session::execute(work.client(), FORGET_READDRESSED, &[&stored_count(told.mark)]).await? == 0 {
         return Ok(false);
     }
-    // Some may be of the same line, and no other notice of this transaction is there yet.
-    work.needs_every_copy()?;
+    if !told.notices.is_empty() {
+        // Some may be of the same line, and no other notice of this transaction is there yet.
+        work.needs_every_copy()?;
+    }
     for notice in &told.notices {
         queue(work, notice, told).await?;
     }

@@ -67,7 +67,7 @@ pub(super) async fn all(c: &Client, sql: &str, params: Params<'_>) -> Result<Vec
     Ok(c.query(&statement, params).await?)
 }
 
-/// The same by a plan that is made for this once, from how large everything is now.
+/// The same by a plan that is made for this once.
 pub(super) async fn planned(
     c: &Client,
     sql: &str,

@@ -152,7 +152,8 @@ impl SqliteStore {
         let readers = (0..READERS).map(|_| open::connect(path, Purpose::Read)).collect::<Result<Vec<_>, _>>()?;
         readers.iter().chain([&writer]).try_for_each(open::opened)?;
         let writer = Writer::start(writer).map_err(OpenError::Thread)?;
-        let (readers, parts) = (Readers::new(readers), AtomicBool::new(false));
+        let readers = Readers::start(readers).map_err(OpenError::Thread)?;
+        let parts = AtomicBool::new(false);
         Ok(Self { readers, writer, vault, parts, path: path.to_owned(), clock, lock })
     }
 

@@ -170,11 +170,13 @@ fn people(c: &Keyed<'_>, before: Timestamp, due: &mut Vec<DuePerson>) -> Result<
 /// and keep everybody else from writing meanwhile.
 const PART: u32 = 64;
 
-/// Removes the parts of a month `?1` that no copy has any more, of the transfers of copies `?2` (JSON).
-const PARTS_OF_NOBODY: &str = "DELETE FROM rendition_parts AS p WHERE p.month = ?1
-    AND p.transfer IN (SELECT transfer FROM deliveries WHERE id IN (SELECT value FROM json_each(?2)))
-    AND NOT EXISTS (SELECT 1 FROM deliveries d JOIN rendition_bodies b ON b.delivery = d.id JOIN json_each(b.parts) u
-        WHERE d.transfer = p.transfer AND b.month = p.month AND unhex(u.value) = p.digest)";
+/// Removes the parts of a month `?` that no copy has any more.
+const PARTS_OF_NOBODY: &str = "DELETE FROM rendition_parts AS p WHERE p.month = ? AND NOT EXISTS (
+    SELECT 1 FROM deliveries d JOIN rendition_bodies b ON b.delivery = d.id JOIN json_each(b.parts) u
+    WHERE d.transfer = p.transfer AND b.month = p.month AND unhex(u.value) = p.digest)";
+/// Of them those of the transfers of copies `?` (JSON).
+const OF_THESE: &str =
+    "AND p.transfer IN (SELECT transfer FROM deliveries WHERE id IN (SELECT value FROM json_each(?)))";
 
 fn purge_month(c: &Keyed<'_>, class: BodyClass, month: i64, after: u64, rows: &[AuditRow]) -> Result<Purged, Failure> {
     let table = retention::table(class);
@@ -188,12 +190,18 @@ fn purge_month(c: &Keyed<'_>, class: BodyClass, month: i64, after: u64, rows: &[
     let mut removal = c.prepare_cached(&retention::removal(class))?;
     let gone = removal.query_and_then(params![month, after, last], |row| row.get(0))?;
     let gone = gone.collect::<Result<Vec<String>, rusqlite::Error>>()?;
-    if class == BodyClass::Renditions && !gone.is_empty() {
-        c.prepare_cached(PARTS_OF_NOBODY)?.execute(params![month, json(&gone)])?;
+    let is_last = looked_at < PART;
+    if class == BodyClass::Renditions {
+        match is_last {
+            true => c.prepare_cached(PARTS_OF_NOBODY)?.execute([month])?,
+            false => {
+                c.prepare_cached(&format!("{PARTS_OF_NOBODY} {OF_THESE}"))?.execute(params![month, json(&gone)])?
+            }
+        };
     }
     audit::append(c, rows)?;
     let removed = gone.len() as u64;
-    if looked_at == PART {
+    if !is_last {
         return Ok(Purged { removed, kept: 0, dropped: false, more: Some(last.unsigned_abs()) });
     }
     let left = format!("SELECT count(*) FROM {table} WHERE month = ?");

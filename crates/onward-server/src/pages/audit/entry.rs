@@ -27,6 +27,8 @@ use crate::rules::{by_rule, together};
 
 /// Of a copy whose record cannot be read.
 const DAMAGED: &str = "What it carries cannot be read: its record is damaged";
+/// Of a copy whose record is gone.
+const ERASED: &str = "What it carried was erased with the person";
 
 #[derive(Template)]
 #[template(path = "audit/entry.html")]
@@ -76,7 +78,8 @@ pub(super) async fn post(State(app): State<Arc<App>>, who: SignedIn, headers: He
         let Some(entry) = app.gateway.one_entry(&inquiry, index, recorded, reveal).await? else { return Ok(None) };
         let disclosure = match app.gateway.disclosure_of(&entry, &organisation).await {
             // The entry is what it is.
-            Err(StoreError::Corrupt(_)) => vec![Fact { key: "The copy", lines: vec![DAMAGED.to_owned()] }],
+            Err(StoreError::Corrupt(_)) => unknown(DAMAGED),
+            Err(StoreError::Erased) => unknown(ERASED),
             disclosure => disclosure?.as_deref().map(told).unwrap_or_default(),
         };
         Ok::<_, StoreError>(Some((shell(&app, &who).await?.0, entry, disclosure)))
@@ -92,9 +95,13 @@ pub(super) async fn post(State(app): State<Arc<App>>, who: SignedIn, headers: He
     }
 }
 
+fn unknown(why: &str) -> Vec<Fact> {
+    vec![Fact { key: "The copy", lines: vec![why.to_owned()] }]
+}
+
 /// What a copy carries and what was withheld from it, by rules, each with the number of elements.
 fn told(disclosure: &str) -> Vec<Fact> {
-    let disclosure: Value = serde_json::from_str(disclosure).unwrap_or_default();
+    let Ok(disclosure) = serde_json::from_str::<Value>(disclosure) else { return unknown(DAMAGED) };
     let rows = |kind: &str| disclosure[kind].as_array().cloned().unwrap_or_default();
     let facts = [("The copy carries", together(&rows("disclosed"))), ("Withheld from it", by_rule(&rows("withheld")))];
     let line = |(rule, count): (String, usize)| format!("{rule} ({count})");

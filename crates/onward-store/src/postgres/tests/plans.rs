@@ -6,6 +6,7 @@ use onward_core::audit::AuditQuery;
 use tokio_postgres::types::Type;
 
 use super::super::columns::numbered;
+use super::super::work::Work;
 use super::super::{DIALECT, audit, dispatch, session};
 use super::*;
 use crate::contract::whole_message;
@@ -211,10 +212,7 @@ async fn a_backlog_is_not_gone_through_for_each_claim() {
     more("received", 0);
     cluster.tamper(&url, "ANALYZE deliveries");
     more("queued", 10_000);
-    let writer = store.shared.writes.get().await.expect("a connection");
-    assert!(store.shared.in_order);
-    writer.batch_execute("BEGIN").await.expect("begun");
-    writer.batch_execute(dispatch::IN_ORDER).await.expect("set");
+    let work = Work::begin(&store.shared).await.expect("begun");
     let none: Vec<String> = Vec::new();
     let (now, limit, only) = (micros(at(9)), 8_i64, None::<String>);
     let given: [dispatch::Given<'_>; 5] = [
@@ -228,11 +226,13 @@ async fn a_backlog_is_not_gone_through_for_each_claim() {
         (dispatch::due_sql(), &given[..], "deliveries_due"),
         (dispatch::placeable_sql(), &given[..2], "deliveries_placing"),
     ] {
-        let plan = session::planned(&writer, &format!("EXPLAIN {asked}"), given).await.expect("explained");
+        let plan = dispatch::in_order(&work, &format!("EXPLAIN {asked}"), given).await.expect("explained");
         let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
         let plan = plan.join("\n");
         assert!(plan.contains(index) && !plan.contains("Sort") && !plan.contains("Bitmap"), "{index}: {plan}");
         assert!(plan.contains("Index Cond: ((recipient = d.recipient) AND (lane = d.lane)"), "{index}: {plan}");
+        let sorts = session::first(work.client(), "SHOW enable_sort", &[]).await.expect("shown").expect("a setting");
+        assert_eq!(sorts.get::<_, String>(0), "on", "for this alone");
     }
 }
 
