@@ -156,10 +156,13 @@ async fn the_senders_lead_sees_what_a_copy_carries_and_what_was_withheld_from_it
         pages
     };
     let (sender, home) = (lead(&world, "ada", "R9Z").await, lead(&world, "hal", "VMH01").await);
-    for page in entries(&sender).await {
+    let seen = entries(&sender).await;
+    for page in &seen {
         assert!(page.contains("The copy carries") && page.contains("Withheld from it"), "{page}");
-        assert!(page.contains("sections: ") && page.contains(" is not named ("), "{page}");
     }
+    let has = |text: &str| seen.iter().any(|page| page.contains(text));
+    assert!(has("sections: ") && has(" is not named ("), "the home's, by rules");
+    assert!(has("document: identical") && has("Nothing"), "the registered practice has all");
     for page in entries(&home).await {
         assert!(page.contains("Place in the log"), "{page}");
         assert!(

@@ -57,6 +57,7 @@ mod redaction;
 mod renewal;
 mod reports;
 mod restart;
+mod retention;
 mod retrace;
 mod room;
 mod scanning;

@@ -103,10 +103,15 @@ fn unknown(why: &str) -> Vec<Fact> {
 fn told(disclosure: &str) -> Vec<Fact> {
     let Ok(disclosure) = serde_json::from_str::<Value>(disclosure) else { return unknown(DAMAGED) };
     let rows = |kind: &str| disclosure[kind].as_array().cloned().unwrap_or_default();
-    let facts = [("The copy carries", together(&rows("disclosed"))), ("Withheld from it", by_rule(&rows("withheld")))];
-    let line = |(rule, count): (String, usize)| format!("{rule} ({count})");
-    let facts = facts.into_iter().filter(|(_, rules)| !rules.is_empty());
-    facts.map(|(key, rules)| Fact { key, lines: rules.into_iter().map(line).collect() }).collect()
+    let (disclosed, withheld) = (together(&rows("disclosed")), by_rule(&rows("withheld")));
+    if disclosed.is_empty() && withheld.is_empty() {
+        return Vec::new();
+    }
+    let fact = |key, rules: Vec<(String, usize)>| {
+        let lines: Vec<_> = rules.into_iter().map(|(rule, count)| format!("{rule} ({count})")).collect();
+        Fact { key, lines: if lines.is_empty() { vec!["Nothing".to_owned()] } else { lines } }
+    };
+    vec![fact("The copy carries", disclosed), fact("Withheld from it", withheld)]
 }
 
 impl EntryPage {
