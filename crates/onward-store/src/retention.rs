@@ -44,18 +44,6 @@ pub(crate) fn due_month(class: BodyClass, columns: &Columns<'_>) -> Result<DueMo
     Ok(DueMonth { class, month: columns.count("month")?, due: all.saturating_sub(kept), kept })
 }
 
-/// Removes what may go of a month `?`, of the rows after `?` and up to `?`, and gives whose they were.
-pub(crate) fn removal(class: BodyClass) -> String {
-    let (table, stays) = (table(class), must_stay(class));
-    let whose = match class {
-        BodyClass::Messages => "transfer",
-        BodyClass::Renditions => "delivery",
-    };
-    format!(
-        "DELETE FROM {table} AS b WHERE b.month = ? AND b.rowid > ? AND b.rowid <= ? AND NOT {stays} RETURNING {whose}"
-    )
-}
-
 /// Whether the transfer of an alert `a` is about somebody under a legal hold.
 const ALERT_STAYS: &str = "EXISTS (SELECT 1 FROM transfers t WHERE t.id = a.transfer
     AND t.patient IN (SELECT patient FROM legal_holds WHERE lifted IS NULL))";

@@ -12,13 +12,13 @@ use onward_core::store::{
 };
 use onward_core::{DeliveryId, WorkflowId};
 use tokio_postgres::Row;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::deliveries;
 use super::failure::Failure;
 use super::keyed::Keyed;
-use super::session::{self, Session};
+use super::session::{self, Given, Session};
 use super::work::Work;
 use super::{DIALECT, LeaseClock, directory};
 use crate::columns::{Columns, Corrupt};
@@ -233,9 +233,6 @@ pub(super) async fn place<'j>(work: &mut Work<'j>, placing: &'j Placing) -> Resu
     deliveries::keep_versions(work.client(), &ids, placing.now).await?;
     Ok(placed)
 }
-
-/// A parameter and its type.
-pub(super) type Given<'p> = (&'p (dyn ToSql + Sync), Type);
 
 /// How a queue is gone through: from its beginning, by its index. The server takes the queue for as long as it was when the table was counted, which
 /// is empty as a rule, and would sort all of a backlog for each claim. Until [`AS_EVER`], in this transaction.

@@ -7,6 +7,8 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::failure::Failure;
 
+/// A parameter and its type.
+pub(super) type Given<'p> = (&'p (dyn ToSql + Sync), Type);
 /// The parameters of a statement.
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
@@ -68,11 +70,7 @@ pub(super) async fn all(c: &Client, sql: &str, params: Params<'_>) -> Result<Vec
 }
 
 /// The same by a plan that is made for this once.
-pub(super) async fn planned(
-    c: &Client,
-    sql: &str,
-    params: &[(&(dyn ToSql + Sync), Type)],
-) -> Result<Vec<Row>, Failure> {
+pub(super) async fn planned(c: &Client, sql: &str, params: &[Given<'_>]) -> Result<Vec<Row>, Failure> {
     Ok(c.query_typed(sql, params).await?)
 }
 

@@ -170,6 +170,18 @@ fn people(c: &Keyed<'_>, before: Timestamp, due: &mut Vec<DuePerson>) -> Result<
 /// and keep everybody else from writing meanwhile.
 const PART: u32 = 64;
 
+/// Removes what may go of a month `?`, of the rows after `?` and up to `?`, and gives whose they were.
+fn removal(class: BodyClass) -> String {
+    let (table, stays) = (retention::table(class), retention::must_stay(class));
+    let whose = match class {
+        BodyClass::Messages => "transfer",
+        BodyClass::Renditions => "delivery",
+    };
+    format!(
+        "DELETE FROM {table} AS b WHERE b.month = ? AND b.rowid > ? AND b.rowid <= ? AND NOT {stays} RETURNING {whose}"
+    )
+}
+
 /// Removes the parts of a month `?` that no copy has any more.
 const PARTS_OF_NOBODY: &str = "DELETE FROM rendition_parts AS p WHERE p.month = ? AND NOT EXISTS (
     SELECT 1 FROM deliveries d JOIN rendition_bodies b ON b.delivery = d.id JOIN json_each(b.parts) u
@@ -187,7 +199,7 @@ fn purge_month(c: &Keyed<'_>, class: BodyClass, month: i64, after: u64, rows: &[
     let (looked_at, last): (u32, Option<i64>) =
         c.prepare_cached(&part)?.query_row(params![month, after, PART], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let last = last.unwrap_or(after);
-    let mut removal = c.prepare_cached(&retention::removal(class))?;
+    let mut removal = c.prepare_cached(&removal(class))?;
     let gone = removal.query_and_then(params![month, after, last], |row| row.get(0))?;
     let gone = gone.collect::<Result<Vec<String>, rusqlite::Error>>()?;
     let is_last = looked_at < PART;

@@ -215,7 +215,7 @@ async fn a_backlog_is_not_gone_through_for_each_claim() {
     let work = Work::begin(&store.shared).await.expect("begun");
     let none: Vec<String> = Vec::new();
     let (now, limit, only) = (micros(at(9)), 8_i64, None::<String>);
-    let given: [dispatch::Given<'_>; 5] = [
+    let given: [session::Given<'_>; 5] = [
         (&now, Type::INT8),
         (&limit, Type::INT8),
         (&only, Type::TEXT),
